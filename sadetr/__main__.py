@@ -1,0 +1,5 @@
+"""``python -m sadetr``."""
+
+from sadetr.cli import main
+
+main()

@@ -1,0 +1,271 @@
+"""Reading ``config/``: scales, dataset settings and methods, layered into the settings of a run.
+
+Layers, later ones win: type defaults, the dataset setting's record, the scale (its ``extends`` chain first; within one
+file the part for all settings, then the part for this setting), the variant. Every error names the file that holds
+the value, the key, and the nearest key that exists.
+"""
+
+import difflib
+import functools
+import importlib
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from sadetr.errors import SettingsError
+from sadetr.settings import CorpusSettings, DatasetSettings, FeatureSettings, Record, RunSettings
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+
+Overrides = dict[str, Any]
+T = TypeVar("T", bound=BaseModel)
+
+
+class SettingOverrides(Record):
+    """What a scale changes for one benchmark setting (or, at the top of the file, for all of them)."""
+
+    dataset: Overrides = Field(default_factory=dict)
+    features: Overrides = Field(default_factory=dict)
+    training: Overrides = Field(default_factory=dict)
+    execution: Overrides = Field(default_factory=dict)
+    methods: dict[str, Overrides] = Field(default_factory=dict)
+
+
+class ScaleSettings(SettingOverrides):
+    """A scale: where the data come from and what differs from the paper's settings."""
+
+    name: str
+    reference: str
+    """The name or path that the scale was loaded by."""
+    label: str
+    """Shown on every table and figure; empty where the numbers may be compared with the paper."""
+    data: Literal["generated", "simulated", "official"]
+    extends: str | None = None
+    corpus: CorpusSettings = CorpusSettings()
+    settings: dict[str, SettingOverrides] = Field(default_factory=dict)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether numbers of this scale may be compared with the paper's."""
+        return self.data == "official"
+
+
+class VariantOverrides(Record):
+    """A short named change of the full method; the reason stands as a comment in the file."""
+
+    model: Overrides = Field(default_factory=dict)
+    training: Overrides = Field(default_factory=dict)
+
+
+class MethodSettings(Record):
+    """A method: its module, its settings type and its variants. The first variant is the full method."""
+
+    name: str
+    title: str
+    module: str
+    """Importable module with ``build(settings: RunSettings) -> Method``."""
+    settings: str
+    """``package.module:Class`` of the method's settings."""
+    variants: dict[str, VariantOverrides]
+
+    def settings_type(self) -> type[Record]:
+        """Import the settings class (never the module, which needs torch)."""
+        module, _, name = self.settings.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise SettingsError(
+                f"config/methods/{self.name}.yaml: settings: {self.settings!r} cannot be imported ({error})"
+            ) from error
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read one settings file; an empty file is an empty mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
+        raise SettingsError(f"{path}: no such settings file. Known names: {known}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: cannot be read as YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected keys and values, found a {type(content).__name__}")
+    return content
+
+
+def validate(model: type[T], values: dict[str, Any], origins: "Origins | Path", prefix: tuple = ()) -> T:
+    """Validate ``values``, turning the first fault into a :class:`SettingsError` that names file, key and remedy."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        location = prefix + tuple(fault["loc"])
+        file = origins if isinstance(origins, Path) else origins.file(location)
+        raise SettingsError(f"{file}: {_explain(model, fault, len(prefix), location)}") from None
+
+
+def _explain(model: type[BaseModel], fault: Any, skip: int, location: tuple) -> str:
+    key = ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        valid = _keys_at(model, location[skip:-1])
+        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.0)
+        hint = ".".join([*(str(part) for part in location[:-1]), near[0]]) if near else "nothing"
+        return f"unknown key {key!r}; the nearest valid key is {hint!r}"
+    if fault["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = fault["input"]
+    if isinstance(given, BaseModel | dict):
+        return f"key {key!r}: {message}" if key else message
+    hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(given, str) and _looks_numeric(given) else ""
+    return f"key {key!r}: {message}, found {given!r}{hint}"
+
+
+def _looks_numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _keys_at(model: type[BaseModel], location: tuple) -> list[str]:
+    """Valid keys of the record that ``location`` points at, following nested records."""
+    current: Any = model
+    for part in location:
+        if isinstance(part, int) or not (isinstance(current, type) and issubclass(current, BaseModel)):
+            continue
+        current = _record_type(current.model_fields[part].annotation)
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _record_type(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        found = _record_type(inner)
+        if found is not None:
+            return found
+    return None
+
+
+class Origins:
+    """Which file set which key of the merged settings."""
+
+    def __init__(self, default: Path) -> None:
+        self._default = default
+        self._files: dict[tuple, Path] = {}
+
+    def record(self, location: tuple, file: Path) -> None:
+        self._files[location] = file
+
+    def file(self, location: tuple) -> Path:
+        """File of the longest recorded prefix of ``location``."""
+        for length in range(len(location), 0, -1):
+            if location[:length] in self._files:
+                return self._files[location[:length]]
+        return self._default
+
+
+def merge(base: dict[str, Any], override: dict[str, Any], file: Path, origins: Origins, at: tuple = ()) -> None:
+    """Lay ``override`` over ``base`` in place: mappings are merged, everything else is replaced."""
+    for key, value in override.items():
+        location = (*at, key)
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value, file, origins, location)
+            continue
+        # A merge into an empty mapping records where each nested key comes from.
+        if isinstance(value, dict):
+            base[key] = {}
+            origins.record(location, file)
+            merge(base[key], value, file, origins, location)
+        else:
+            base[key] = value
+            origins.record(location, file)
+
+
+def _named(folder: str, name: str, config: Path) -> Path:
+    """``name`` is the stem of a file in ``config/<folder>`` or a path to a YAML file of one's own."""
+    return Path(name) if name.endswith((".yaml", ".yml")) else config / folder / f"{name}.yaml"
+
+
+@functools.cache
+def load_scale(name: str, config: Path = CONFIG) -> ScaleSettings:
+    """Read a scale by name, or from a path ending in ``.yaml``; ``extends`` is followed by :func:`resolve`."""
+    path = _named("scales", name, config)
+    return validate(ScaleSettings, {"name": path.stem, "reference": name, **load_yaml(path)}, path)
+
+
+@functools.cache
+def load_method(name: str, config: Path = CONFIG) -> MethodSettings:
+    """Read a method's file: module, settings type and variants."""
+    path = _named("methods", name, config)
+    return validate(MethodSettings, {"name": path.stem, **load_yaml(path)}, path)
+
+
+@functools.cache
+def scale_chain(name: str, config: Path = CONFIG) -> tuple[tuple[Path, ScaleSettings], ...]:
+    """The scale and those it extends, most general first."""
+    chain: list[tuple[Path, ScaleSettings]] = []
+    following: str | None = name
+    while following is not None:
+        path = _named("scales", following, config)
+        if any(path == seen for seen, _ in chain):
+            raise SettingsError(f"{chain[0][0]}: key 'extends' leads back to {following!r}")
+        scale = load_scale(following, config)
+        chain.append((path, scale))
+        following = scale.extends
+    return tuple(reversed(chain))
+
+
+@functools.cache
+def resolve_dataset(setting: str, scale: str, config: Path = CONFIG) -> DatasetSettings:
+    """The dataset setting as the scale sees it."""
+    merged, origins = _layers(setting, scale, None, config)
+    return validate(DatasetSettings, merged["dataset"], origins, ("dataset",))
+
+
+@functools.cache
+def resolve_features(setting: str, scale: str, config: Path = CONFIG) -> FeatureSettings:
+    """How the scale stores the features of a benchmark setting."""
+    merged, origins = _layers(setting, scale, None, config)
+    return validate(FeatureSettings, merged["features"], origins, ("features",))
+
+
+@functools.cache
+def resolve(setting: str, method: str, variant: str, seed: int, scale: str, config: Path = CONFIG) -> RunSettings:
+    """The settings of one run.
+
+    Raises:
+        SettingsError: a name is unknown, or a file holds an unknown key or a value of the wrong type.
+    """
+    record = load_method(method, config)
+    path = _named("methods", method, config)
+    if variant not in record.variants:
+        near = difflib.get_close_matches(variant, record.variants, n=1, cutoff=0.0)
+        raise SettingsError(f"{path}: no variant {variant!r}; the nearest is {near[0]!r}")
+    merged, origins = _layers(setting, scale, method, config)
+    for section, values in record.variants[variant].model_dump(exclude_unset=True).items():
+        merge(merged.setdefault(section, {}), values, path, origins, (section,))
+    model = validate(record.settings_type(), merged.pop("model"), origins, ("model",))
+    values = {"setting": setting, "method": method, "variant": variant, "seed": seed, **merged, "model": model}
+    return validate(RunSettings, values, origins)
+
+
+def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple[dict[str, Any], Origins]:
+    dataset_file = _named("settings", setting, config)
+    origins = Origins(dataset_file)
+    merged: dict[str, Any] = {"dataset": {}, "features": {}, "training": {}, "execution": {}, "model": {}}
+    merge(
+        merged["dataset"], {"name": dataset_file.stem, **load_yaml(dataset_file)}, dataset_file, origins, ("dataset",)
+    )
+    for path, layer in scale_chain(scale, config):
+        for part in (layer, layer.settings.get(setting, SettingOverrides())):
+            for section in ("dataset", "features", "training", "execution"):
+                merge(merged[section], getattr(part, section), path, origins, (section,))
+            merge(merged["model"], part.methods.get(method or "", {}), path, origins, ("model",))
+    return merged, origins

@@ -1,0 +1,112 @@
+"""Batches: features gathered from the store and labels, as tensors."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sadetr.data.annotations import Query
+from sadetr.data.labels import Draws, Labels
+from sadetr.data.store import FeatureStore
+from sadetr.models.interface import Batch
+from sadetr.settings import DatasetSettings
+from sadetr.training.reproducibility import Streams
+
+
+class Split:
+    """The queries of one split with their rows in the store."""
+
+    def __init__(self, queries: Sequence[Query], store: FeatureStore, dataset: DatasetSettings) -> None:
+        """Look every name up once.
+
+        Raises:
+            StoreError: a video or query is not in the store.
+        """
+        self.queries = queries
+        self.dataset = dataset
+        self.lengths = store.video_lengths[store.video_rows(query.vid for query in queries)]
+        self._store = store
+        self._video_rows = store.video_rows(query.vid for query in queries)
+        self._text_rows = store.text_rows(query.qid for query in queries)
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def features(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Features, masks and video ids of the queries ``rows`` (B,)."""
+        video, video_lengths = self._store.gather_video(self._video_rows[rows])
+        text, text_lengths = self._store.gather_text(self._text_rows[rows])
+        return {
+            "video": torch.from_numpy(video),
+            "video_mask": _valid(video_lengths, video.shape[1]),
+            "text": torch.from_numpy(text),
+            "text_mask": _valid(text_lengths, text.shape[1]),
+            "video_id": torch.from_numpy(self._video_rows[rows]),
+        }
+
+    def training_epochs(self, batch_size: int, streams: Streams) -> "TrainingEpochs":
+        """Shuffled batches with labels."""
+        return TrainingEpochs(self, batch_size, streams)
+
+    def prediction_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Batches in file order whose labels are empty: prediction must not need any."""
+        for start in range(0, len(self), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(self)))
+            features = self.features(rows)
+            yield Batch(**features, **_no_labels(len(rows), features["video"].shape[1]))
+
+
+class TrainingEpochs:
+    """The batches of each epoch; the next one is gathered while a step runs."""
+
+    def __init__(self, split: Split, batch_size: int, streams: Streams) -> None:
+        self._split = split
+        self._batch_size = batch_size
+        self._streams = streams
+        self._labels = Labels(split.queries, split.lengths, split.dataset)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Batches of epoch ``number``; the last one may be smaller."""
+        draws = self._labels.draw(lambda consumer: self._streams.numpy(consumer, number))
+        order = self._streams.numpy("order", number).permutation(len(self._split))
+        parts = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        with ThreadPoolExecutor(1, thread_name_prefix="gather") as executor:
+            following = executor.submit(self._batch, parts[0], draws)
+            for part in [*parts[1:], None]:
+                batch = following.result()
+                if part is not None:
+                    following = executor.submit(self._batch, part, draws)
+                yield batch
+
+    def _batch(self, rows: np.ndarray, draws: Draws) -> Batch:
+        features = self._split.features(rows)
+        clips = features["video"].shape[1]
+        windows = draws.spans_mask[rows].sum(1).max()
+        labels = {
+            "spans": draws.spans[rows, :windows],
+            "spans_mask": draws.spans_mask[rows, :windows],
+            "saliency": self._labels.saliency[rows, :clips],
+            "relevant": self._labels.relevant[rows, :clips],
+            "positive_clips": draws.positive_clips[rows],
+            "negative_clips": draws.negative_clips[rows],
+            "aligned_clip": draws.aligned_clip[rows],
+        }
+        return Batch(**features, **{name: torch.from_numpy(values) for name, values in labels.items()})
+
+
+def _valid(lengths: np.ndarray, longest: int) -> Tensor:
+    return torch.from_numpy(np.arange(longest) < lengths[:, None])
+
+
+def _no_labels(batch: int, clips: int) -> dict[str, Tensor]:
+    return {
+        "spans": torch.zeros(batch, 0, 2),
+        "spans_mask": torch.zeros(batch, 0, dtype=torch.bool),
+        "saliency": torch.zeros(batch, clips),
+        "relevant": torch.zeros(batch, clips, dtype=torch.bool),
+        "positive_clips": torch.zeros(batch, 0, dtype=torch.int64),
+        "negative_clips": torch.zeros(batch, 0, dtype=torch.int64),
+        "aligned_clip": torch.zeros(batch, dtype=torch.int64),
+    }

@@ -1,0 +1,240 @@
+"""Preparation: from annotations and feature files in the official layout to a feature store.
+
+Everything is checked here, once: what reaches the store can be trained on without further tests. The steps are those
+of the field's loaders (Moment-DETR, QD-DETR): cut every stream to the first clips, normalise its rows, cut all streams
+to the shortest.
+"""
+
+import hashlib
+import os
+import struct
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from sadetr.data.annotations import Query, read_annotations
+from sadetr.data.store import StoreWriter
+from sadetr.errors import DataError
+from sadetr.settings import DatasetSettings, FeatureSettings, TextStream, VideoStream
+
+LENGTH_TOLERANCE = 1
+"""Clips by which a stream may differ from the duration and from the other streams: official features do, by one."""
+
+NORM_EPSILON = 1e-5
+"""Added to the norm, not under the root, as in the field's loaders: an all-zero row stays zero."""
+
+# What np.load raises on damaged archives, as found by flipping bytes and truncating.
+_UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError)
+_UNREADABLE += (zipfile.BadZipFile, zlib.error, struct.error)
+
+_Item = TypeVar("_Item")
+
+
+def prepare(
+    dataset: DatasetSettings, features: FeatureSettings, data_root: Path, out: Path, fingerprint: str = ""
+) -> None:
+    """Pack the features of all annotated videos and queries of ``dataset`` into a feature store at ``out``.
+
+    Args:
+        dataset: which splits, streams and lengths.
+        features: how rows are stored.
+        data_root: holds ``annotations/<name>/`` and ``features/<name>/<stream directory>/``.
+        out: the store's folder; an earlier store there is replaced once the new one is complete.
+        fingerprint: identifies the code and settings of this preparation; kept in the manifest.
+
+    Raises:
+        DataError: annotations or a feature file are missing or malformed. Nothing is written then.
+        ResultsError: ``out`` cannot be written.
+    """
+    folder = data_root / "annotations" / dataset.name
+    annotations = {split: folder / file for split, file in dataset.annotations.items()}
+    queries = _read_queries(annotations, dataset.clip_length)
+    durations = _video_durations(queries)
+    folder = data_root / "features" / dataset.name
+    for stream in dataset.video_streams:
+        _check_complete(folder / stream.directory, [f"{vid}{stream.suffix}" for vid in durations])
+    text_files = {f"{dataset.text_stream.prefix}{query.qid}.npz": query.qid for query in queries}
+    text_folder = folder / dataset.text_stream.directory
+    _check_complete(text_folder, text_files)
+    _check_no_unknown_text(text_folder, text_files)
+
+    streams = {stream.name: stream.width for stream in dataset.video_streams}
+    origin = _origin(dataset, annotations, fingerprint)
+    with StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin) as writer:
+        for vid, duration in _with_progress(list(durations.items()), "videos"):
+            writer.add_video(vid, read_video(dataset, folder, vid, duration))
+        for file, qid in _with_progress(list(text_files.items()), "queries"):
+            writer.add_text(qid, read_text(dataset.text_stream, text_folder / file, dataset.max_text_tokens))
+
+
+def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float) -> dict[str, NDArray[np.float32]]:
+    """Stream name -> (L, width) of one video: cut, l2-normalised, all streams cut to the shortest.
+
+    Raises:
+        DataError: a file is malformed, or its length fits neither ``duration`` (seconds) nor the other streams.
+    """
+    files = {stream.name: folder / stream.directory / f"{vid}{stream.suffix}" for stream in dataset.video_streams}
+    arrays = {}
+    for stream in dataset.video_streams:
+        raw = _read_array(files[stream.name], stream, "clip")[: dataset.max_video_clips]
+        expected = min(duration / dataset.clip_length, dataset.max_video_clips or np.inf)
+        # A hair of slack for durations and clip lengths that are not exact in binary.
+        if abs(len(raw) - expected) > LENGTH_TOLERANCE + 1e-6:
+            raise DataError(
+                f"{files[stream.name]}: {len(raw)} clips, but a video of {duration:g} s in clips of "
+                f"{dataset.clip_length:g} s has {expected:g} (a difference of {LENGTH_TOLERANCE} is allowed). Extract "
+                "this file again, or correct clip_length in the setting or the duration in the annotations."
+            )
+        arrays[stream.name] = normalise_rows(raw)
+    shortest = min(arrays, key=lambda name: len(arrays[name]))
+    for name, array in arrays.items():
+        if len(array) - len(arrays[shortest]) > LENGTH_TOLERANCE:
+            raise DataError(
+                f"{files[name]} has {len(array)} clips and {files[shortest]} has {len(arrays[shortest])}: the streams "
+                f"of one video may differ by {LENGTH_TOLERANCE}. Extract the wrong one again with the same clip length."
+            )
+    return {name: array[: len(arrays[shortest])] for name, array in arrays.items()}
+
+
+def read_text(stream: TextStream, file: Path, max_tokens: int | None) -> NDArray[np.float32]:
+    """Token features (T, width) of one query: the first ``max_tokens``, l2-normalised.
+
+    Raises:
+        DataError: the file is malformed.
+    """
+    return normalise_rows(_read_array(file, stream, "token")[:max_tokens])
+
+
+def normalise_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row divided by (its l2 norm + 1e-5), (n, width) float32."""
+    norms = np.sqrt(np.einsum("nw,nw->n", rows, rows))
+    return rows / (norms[:, None] + np.float32(NORM_EPSILON))
+
+
+def _read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query]:
+    queries: dict[str, tuple[Query, Path]] = {}
+    for file in annotations.values():
+        for query in read_annotations(file, clip_length):
+            if str(query.qid) in queries:
+                other = queries[str(query.qid)][1]
+                raise DataError(f"{file}: qid {query.qid} also occurs in {other}. Every query needs its own qid.")
+            queries[str(query.qid)] = query, file
+    return [query for query, _ in queries.values()]
+
+
+def _video_durations(queries: Iterable[Query]) -> dict[str, float]:
+    durations: dict[str, float] = {}
+    for query in queries:
+        if durations.setdefault(query.vid, query.duration) != query.duration:
+            raise DataError(
+                f"annotations: video {query.vid!r} lasts {durations[query.vid]:g} s in one row and "
+                f"{query.duration:g} s in that of qid {query.qid}. Correct the duration."
+            )
+    return durations
+
+
+def _check_complete(folder: Path, names: Iterable[str]) -> None:
+    """Find missing files by one listing, before anything is packed."""
+    present = _listing(folder)
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise DataError(
+            f"{folder / missing[0]}: feature file missing ({len(missing)} missing in this folder). Every annotated "
+            "video and query needs one: unpack the feature archive again, or correct data_root."
+        )
+
+
+def _check_no_unknown_text(folder: Path, known: Iterable[str]) -> None:
+    unknown = sorted(name for name in _listing(folder) - set(known) if name.endswith(".npz"))
+    if unknown:
+        raise DataError(
+            f"{folder / unknown[0]}: text features of a qid that no annotation has ({len(unknown)} such files). "
+            "Annotations and features do not belong together: add the missing annotation file or remove these files."
+        )
+
+
+def _listing(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(folder)}
+    except OSError as error:
+        raise DataError(
+            f"{folder}: feature folder cannot be read ({error.strerror}). Unpack the feature archive there, or correct "
+            "data_root or the stream's directory in the setting."
+        ) from error
+
+
+def _read_array(file: Path, stream: VideoStream | TextStream, row_name: str) -> NDArray[np.float32]:
+    """The checked array (rows, stream.width) of one feature file as float32."""
+    remedy = "Extract or download this file again."
+    try:
+        # Opened here because np.load leaves a damaged archive open.
+        with open(file, "rb") as content, np.load(content, allow_pickle=False) as archive:
+            keys = archive.files
+            array = archive[stream.key] if stream.key in keys else None
+    except FileNotFoundError as error:
+        raise DataError(f"{file}: feature file missing. {remedy}") from error
+    except (AttributeError, TypeError) as error:  # a bare .npy array is no archive
+        raise DataError(f"{file}: not an .npz archive with a key {stream.key!r}. {remedy}") from error
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{file}: truncated or corrupt .npz file ({type(error).__name__}: {error}). {remedy}"
+        ) from error
+    if array is None:
+        raise DataError(f"{file}: no key {stream.key!r}; the file has {', '.join(keys) or 'no keys'}. {remedy}")
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise DataError(
+            f"{file}: {stream.key!r} is {array.dtype} of shape {array.shape}; expected floating-point numbers of shape "
+            f"({row_name}s, {stream.width}). {remedy}"
+        )
+    if array.shape[1] != stream.width:
+        raise DataError(
+            f"{file}: {stream.key!r} is {array.shape[1]} wide, the setting says {stream.width}. Use the features that "
+            "the setting names, or correct the stream's width."
+        )
+    if len(array) == 0:
+        raise DataError(f"{file}: {stream.key!r} has no {row_name}s. {remedy}")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DataError(f"{file}: {row_name} {row} (counted from 0) of {stream.key!r} holds NaN or infinity. {remedy}")
+    return array
+
+
+def _origin(dataset: DatasetSettings, annotations: dict[str, Path], fingerprint: str) -> dict:
+    """What the manifest says about the source; no paths outside the data root, so that stores can be compared."""
+    return {
+        "preparation": fingerprint,
+        "setting": dataset.name,
+        "clip_length": dataset.clip_length,
+        "max_video_clips": dataset.max_video_clips,
+        "max_text_tokens": dataset.max_text_tokens,
+        "video_sources": [stream.model_dump() for stream in dataset.video_streams],
+        "text_source": dataset.text_stream.model_dump(),
+        "annotations": {
+            split: {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+            for split, file in annotations.items()
+        },
+    }
+
+
+def _with_progress(items: Sequence[_Item], noun: str) -> Iterator[_Item]:
+    """Iterate with a progress bar on a terminal, with a line per tenth in a log; both on standard error."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        yield from track(items, description=f"packing {noun}", console=console)
+        return
+    step = max(1, -(-len(items) // 10))
+    for done, item in enumerate(items, start=1):
+        yield item
+        if done % step == 0 or done == len(items):
+            print(f"packing {noun}: {done} of {len(items)}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Matching and the loss terms."""

@@ -1,0 +1,45 @@
+"""Hungarian matching of predicted spans to ground truth."""
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from sadetr.nn.spans import cw_to_se, generalised_iou
+
+
+@torch.no_grad()
+def match(spans: Tensor, truth: Tensor, mask: Tensor, l1_weight: float, giou_weight: float) -> Tensor:
+    """Assign a distinct query to every ground-truth span, at least total cost (D50).
+
+    Cost of query j and span m: ``l1_weight * (|dc| + |dw|) - giou_weight * gIoU``, on unclamped spans. All stages of
+    a batch are costed together, so that a GPU is waited for once.
+
+    Args:
+        spans: (S, B, N, 2) ``cw`` predictions of S stages.
+        truth: (B, G, 2) ``cw``, zero-padded, with G <= N.
+        mask: (B, G) bool, valid spans first.
+        l1_weight: of the L1 distance.
+        giou_weight: of the generalised IoU.
+
+    Returns:
+        (S, B, G) int64 query of each span; 0 at invalid slots.
+    """
+    predicted, target = spans.unsqueeze(3), truth[None, :, None]
+    cost = l1_weight * (predicted - target).abs().sum(-1)
+    cost = cost - giou_weight * generalised_iou(cw_to_se(predicted), cw_to_se(target))
+    counts = mask.sum(1).tolist()
+    # One span takes its cheapest query; only larger problems need the solver.
+    assigned = cost.argmin(2).cpu()
+    costs = cost.cpu().numpy()
+    for sample, count in enumerate(counts):
+        if count > 1:
+            for stage in range(len(costs)):
+                query, span = linear_sum_assignment(costs[stage, sample, :, :count])
+                assigned[stage, sample, torch.from_numpy(span)] = torch.from_numpy(query)
+    return assigned.to(spans.device) * mask
+
+
+def take(values: Tensor, assigned: Tensor) -> Tensor:
+    """Pick the matched queries: (S, B, N, *rest) and (S, B, G) -> (S, B, G, *rest)."""
+    index = assigned.reshape(*assigned.shape, *[1] * (values.dim() - 3)).expand(*assigned.shape, *values.shape[3:])
+    return values.gather(2, index)

@@ -1,0 +1,45 @@
+"""Quality losses: regression to the IoU for direct queries (eq 8), a margin for noise queries (eq 9)."""
+
+import torch
+from torch import Tensor
+
+from sadetr.losses.moment import masked_average
+from sadetr.nn.spans import cw_to_se, iou
+
+
+def quality_targets(spans: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """Best IoU with any ground-truth span, predictions clamped to the video, no gradient.
+
+    (S, B, N, 2) ``cw``, (B, G, 2) ``cw`` and (B, G) bool -> (S, B, N).
+    """
+    with torch.no_grad():
+        overlap = iou(cw_to_se(spans).clamp(0, 1).unsqueeze(3), cw_to_se(truth)[None, :, None])
+        return overlap.masked_fill(~mask[None, :, None], 0).amax(-1)
+
+
+def quality_loss(
+    qualities: Tensor, spans: Tensor, truth: Tensor, mask: Tensor, assigned: Tensor, matched_weight: float
+) -> Tensor:
+    """Eq 8: weighted |q - IoU|, mean over samples and queries (D52), summed over stages.
+
+    Args:
+        qualities: (S, B, N) in [0, 1].
+        spans: (S, B, N, 2) ``cw``.
+        truth: (B, G, 2) ``cw``.
+        mask: (B, G) bool.
+        assigned: (S, B, G) matched query of each span.
+        matched_weight: w_q, weight of matched queries; the others have 1.
+    """
+    query = torch.arange(qualities.shape[2], device=qualities.device)
+    matched = ((assigned.unsqueeze(2) == query[:, None]) & mask[None, :, None]).any(-1)
+    weights = 1 + (matched_weight - 1) * matched
+    error = (qualities - quality_targets(spans, truth, mask)).abs()
+    return len(qualities) * (weights * error).mean()
+
+
+def quality_margin_loss(positive: Tensor, negative: Tensor, mask: Tensor, margin: float) -> Tensor:
+    """Eq 9: a positive noise query outscores its negative by ``margin``; mean over pairs (D54), sum over stages.
+
+    ``positive`` and ``negative`` are (S, ...) qualities at equal positions, ``mask`` (...) bool.
+    """
+    return len(positive) * masked_average((negative - positive + margin).clamp(min=0), mask)

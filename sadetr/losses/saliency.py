@@ -1,0 +1,50 @@
+"""Saliency losses that follow QD-DETR: margin, rank contrast and negative pairs (section 3.2, L_S)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MASKED = -1e3
+"""Score of padded clips inside the rank softmax."""
+
+
+def margin_loss(scores: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """Twice the mean hinge over (B, P) clip pairs of (B, L) scores: positives exceed negatives by ``margin``."""
+    return 2 * (margin + scores.gather(1, negative) - scores.gather(1, positive)).clamp(min=0).mean()
+
+
+def negative_pair_loss(scores: Tensor, mask: Tensor, real: Tensor) -> Tensor:
+    """Scores of clips against another video's text go to zero probability.
+
+    Sum over valid clips of softplus, mean over the samples whose negative is ``real`` (D22).
+    (B, L) scores, (B, L) bool mask, (B,) bool.
+    """
+    per_sample = (functional.softplus(scores) * mask).sum(1)
+    return (per_sample * real).sum() / real.sum().clamp(min=1)
+
+
+def rank_loss(
+    scores: Tensor, labels: Tensor, mask: Tensor, negative: Tensor | None, real: Tensor, temperature: float, levels: int
+) -> Tensor:
+    """Rank-aware contrast: at every label level the clips at or above it stand out from all others.
+
+    Levels 1 to ``levels`` - 1 are summed and divided by ``levels``, as QD-DETR does.
+
+    Args:
+        scores: (B, L) clip scores.
+        labels: (B, L) labels from 0 to ``levels``.
+        mask: (B, L) bool.
+        negative: (B, L) scores against another text, label 0, or None.
+        real: (B,) bool, where ``negative`` belongs to another video.
+        temperature: of the softmax over all clips of both passes.
+        levels: highest label.
+    """
+    logits = scores.masked_fill(~mask, MASKED)
+    candidates = logits
+    if negative is not None:
+        candidates = torch.cat((logits, negative.masked_fill(~(mask & real[:, None]), MASKED)), dim=1)
+    log_probability = logits / temperature - torch.logsumexp(candidates / temperature, 1, keepdim=True)
+    level = torch.arange(1, levels, device=scores.device, dtype=labels.dtype).view(-1, 1, 1)
+    above = ((labels >= level) & mask).to(scores.dtype)
+    per_sample = -torch.einsum("rbl,bl->rb", above, log_probability) / above.sum(-1).clamp(min=1)
+    return per_sample.mean(1).sum() / levels

@@ -1,0 +1,85 @@
+"""What the training loop knows of a method: this file and nothing else.
+
+A method is a module with ``build(settings: RunSettings) -> Method``. It sees tensors, never datasets.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded mini-batch of B queries; L clips, T tokens, G windows, P saliency pairs at most.
+
+    ``spans`` are ``cw`` in [0, 1]; masks are bool and True at valid entries.
+    """
+
+    video: Tensor
+    """(B, L, d_v) float32, normalised clip features with the two temporal endpoint features appended."""
+    video_mask: Tensor
+    """(B, L)."""
+    text: Tensor
+    """(B, T, d_t) float32."""
+    text_mask: Tensor
+    """(B, T)."""
+    spans: Tensor
+    """(B, G, 2) ground-truth windows, zero-padded."""
+    spans_mask: Tensor
+    """(B, G)."""
+    saliency: Tensor
+    """(B, L) float32 label per clip: sum of the annotators (0..12), 0 outside the relevant clips."""
+    relevant: Tensor
+    """(B, L) bool, clips that belong to a window."""
+    positive_clips: Tensor
+    """(B, P) int64 clip of each saliency pair that must score higher."""
+    negative_clips: Tensor
+    """(B, P) int64."""
+    aligned_clip: Tensor
+    """(B,) int64, one relevant clip, the positive of the contrastive alignment losses."""
+    video_id: Tensor
+    """(B,) int64, equal where two queries share a video."""
+
+    def __len__(self) -> int:
+        return self.video.shape[0]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on ``device``."""
+        moved = {field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a method may know of the training step: how far training is, and its private source of randomness."""
+
+    progress: float
+    """Finished share of the epochs, in [0, 1)."""
+    generator: torch.Generator
+    """On the CPU, so that draws are the same whatever the device."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Predictions that every method makes."""
+
+    spans: Tensor
+    """(B, N_q, 2) ``cw``, normalised."""
+    scores: Tensor
+    """(B, N_q), the higher the better."""
+    saliency: Tensor
+    """(B, L) clip scores; padded clips hold anything finite."""
+
+
+class Method(nn.Module, ABC):
+    """A trainable method."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, step: Step | None = None) -> Output:
+        """Predict; ``step`` is given in training only and switches on what exists only there (noise groups, say)."""
+
+    @abstractmethod
+    def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Weighted loss terms by name; training minimises their sum."""

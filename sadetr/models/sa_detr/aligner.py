@@ -1,0 +1,56 @@
+"""Multi Stage Modal Aligner (section 3.2): fusion of video and text with shared parameters, and the sentence token."""
+
+import torch
+from torch import Tensor, nn
+
+from sadetr.models.sa_detr.settings import SADETRSettings
+from sadetr.nn.attention import CrossAttentionLayer
+from sadetr.nn.layers import AttentionPooling, xavier_matrices
+from sadetr.nn.positions import clip_positions
+
+
+class FusionToken(nn.Module):
+    """The learnable token g and its learned position (D10), kept in front of the clips."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(width))
+        self.position = nn.Parameter(torch.randn(width))
+
+    def prepend(self, video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, d) clips and (B, L) mask -> clips, positions (B, L+1, d) and mask (B, L+1), g in row 0."""
+        batch, _, width = video.shape
+        token = self.token.expand(batch, 1, width)
+        place = self.position.expand(batch, 1, width)
+        positions = torch.cat((place, clip_positions(mask, width).to(video.dtype)), dim=1)
+        return torch.cat((token, video), dim=1), positions, torch.cat((mask.new_ones(batch, 1), mask), dim=1)
+
+
+class ModalAligner(nn.Module):
+    """Cross attention in both directions through the same layers.
+
+    Each direction attends to the other modality's unfused features at every layer (D6); positions are added to the
+    video where it is the query, never to keys (D8); g is a key of the text (D7).
+    """
+
+    def __init__(self, settings: SADETRSettings) -> None:
+        super().__init__()
+        width = settings.hidden_width
+        self.layers = nn.ModuleList(
+            CrossAttentionLayer(width, settings.num_heads, settings.feedforward_width, settings.dropout)
+            for _ in range(settings.fusion_layers)
+        )
+        self.pooling = AttentionPooling(width)
+        xavier_matrices(self)
+
+    def fuse_video(self, video: Tensor, positions: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """Text-related visual features: (B, L+1, d) clips with g in row 0 -> (B, L+1, d)."""
+        for layer in self.layers:
+            video = layer(video, positions, text, text_mask)
+        return video
+
+    def fuse_text(self, text: Tensor, video: Tensor, video_mask: Tensor) -> Tensor:
+        """Video-related textual features: (B, T, d) -> (B, T, d); ``video`` (B, L+1, d) holds g in row 0."""
+        for layer in self.layers:
+            text = layer(text, None, video, video_mask)
+        return text

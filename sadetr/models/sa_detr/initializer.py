@@ -1,0 +1,124 @@
+"""Dual Path Query Initializer (section 3.3): direct anchors and noise anchors."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sadetr.models.interface import Step
+from sadetr.models.sa_detr.settings import Denoising, SADETRSettings
+from sadetr.nn.attention import visibility_bias
+from sadetr.nn.layers import MLP
+from sadetr.nn.spans import cw_to_se, se_to_cw
+
+
+@dataclass(frozen=True)
+class NoiseGroups:
+    """Noise anchors of K groups, P polarities (positive first) and G ground-truth slots, flattened in this order."""
+
+    anchors: Tensor
+    """(B, K * P * G, 2) ``cw``."""
+    valid: Tensor
+    """(B, K * P * G) bool, False at slots beyond a sample's windows."""
+    groups: int
+    polarities: int
+    slots: int
+
+    def unflatten(self, values: Tensor) -> Tensor:
+        """(..., K * P * G, *rest) on dimension 2 of (R, B, ...) -> (R, B, K, P, G, *rest)."""
+        return values.unflatten(2, (self.groups, self.polarities, self.slots))
+
+
+class DirectAnchors(nn.Module):
+    """Anchors S_d^0 of the direct group, dynamic or learned (D24).
+
+    The last layer keeps PyTorch's initialisation: all contents start at zero, so equal anchors would make equal
+    queries.
+    """
+
+    def __init__(self, settings: SADETRSettings) -> None:
+        super().__init__()
+        self.count = settings.num_moment_queries
+        width = settings.hidden_width
+        dynamic = settings.qi.dynamic
+        self.mlp = MLP(width, width, width, 2 * self.count) if dynamic else None
+        self.learned = None if dynamic else nn.Embedding(self.count, 2)
+
+    def forward(self, token: Tensor) -> Tensor:
+        """Fusion token M_g (B, d) -> (B, N_q, 2) ``cw`` in (0, 1); not detached (D25)."""
+        if self.mlp is not None:
+            return self.mlp(token).unflatten(-1, (self.count, 2)).sigmoid()
+        return self.learned.weight.sigmoid().expand(len(token), -1, -1)
+
+
+def scale_margin(settings: Denoising, progress: float) -> float:
+    """Distance between the positive and the negative noise scale at ``progress`` in [0, 1) (Table 8, D64)."""
+    if settings.margin_schedule == "fixed":
+        return settings.margin_start
+    return settings.margin_start + (settings.margin_end - settings.margin_start) * progress
+
+
+def noise_groups(spans: Tensor, mask: Tensor, settings: Denoising, step: Step) -> NoiseGroups:
+    """Jitter every ground-truth span once per group and polarity (section 4.2 of docs/interpretation.md, D26-D32).
+
+    The centre moves by at most half the noise times the width, the width by the noise times itself; ends are clamped
+    to the video and widths kept above ``min_width``.
+
+    Args:
+        spans: (B, G, 2) ``cw`` ground truth, zero-padded.
+        mask: (B, G) bool.
+        settings: the DN switches.
+        step: source of the draws, made on the CPU.
+
+    Returns:
+        Anchors with (0.5, 0.5) in invalid slots.
+    """
+    batch, slots, _ = spans.shape
+    polarities = 2 if settings.negatives else 1
+    shape = (batch, settings.groups, polarities, slots, 2)
+    draw = torch.rand(shape, generator=step.generator)
+    sign = torch.randint(0, 2, shape, generator=step.generator) * 2.0 - 1.0
+    low, high = _noise_ranges(settings, scale_margin(settings, step.progress))
+    low, high = (torch.tensor(ends[:polarities]).view(1, 1, polarities, 1, 1) for ends in (low, high))
+    noise = ((low + (high - low) * draw) * sign).to(spans.device)
+
+    truth = spans[:, None, None]
+    width = truth[..., 1:]
+    jittered = truth + noise * torch.cat((width / 2, width), dim=-1)
+    anchors = _valid_spans(jittered, settings.min_width)
+    valid = mask[:, None, None].expand(shape[:-1])
+    anchors = torch.where(valid.unsqueeze(-1), anchors, anchors.new_full((), 0.5))
+    return NoiseGroups(anchors.flatten(1, 3), valid.flatten(1, 3), settings.groups, polarities, slots)
+
+
+def _noise_ranges(settings: Denoising, margin: float) -> tuple[list[float], list[float]]:
+    """Lower and upper noise magnitude, positive then negative (D29)."""
+    sigma_p = settings.sigma_p
+    lower = {"ring": sigma_p, "full": 0.0, "shift": margin}[settings.neg_range]
+    return [0.0, lower], [sigma_p, sigma_p + margin]
+
+
+def _valid_spans(spans: Tensor, min_width: float) -> Tensor:
+    """Clamp ``cw`` spans to the video and widen those narrower than ``min_width`` about their centre."""
+    start, end = cw_to_se(spans).clamp(0, 1).unbind(-1)
+    # A centre kept half the least width inside the video leaves room for the widening.
+    centre = ((start + end) / 2).clamp(min_width / 2, 1 - min_width / 2)
+    narrow = end - start < min_width
+    start = torch.where(narrow, centre - min_width / 2, start)
+    end = torch.where(narrow, centre + min_width / 2, end)
+    return se_to_cw(torch.stack((start, end), dim=-1))
+
+
+def self_attention_bias(noise: NoiseGroups | None, direct: int, batch: int, device: torch.device) -> Tensor | None:
+    """Who sees whom in the refiner's self attention: (B, 1, N, N), 0 or -inf, row attends to column (D34).
+
+    Direct queries see direct queries only; noise queries see their own group and the direct ones; nobody sees an
+    invalid slot. Every row keeps the direct columns, so no row is empty.
+    """
+    if noise is None:
+        return None
+    group = torch.arange(noise.groups, device=device).repeat_interleave(noise.polarities * noise.slots)
+    group = torch.cat((group, group.new_full((direct,), -1)))
+    visible = (group[:, None] == group[None, :]) | (group[None, :] == -1)
+    columns = torch.cat((noise.valid, noise.valid.new_ones(batch, direct)), dim=1)
+    return visibility_bias((visible[None] & columns[:, None, :]).unsqueeze(1))

@@ -1,0 +1,166 @@
+"""SA-DETR: the parts of section 3 put together."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sadetr.models.interface import Batch, Method, Output, Step
+from sadetr.models.sa_detr.aligner import FusionToken, ModalAligner
+from sadetr.models.sa_detr.enhance import GlobalBlock, HighlightHead, LocalBlock
+from sadetr.models.sa_detr.initializer import DirectAnchors, NoiseGroups, noise_groups, self_attention_bias
+from sadetr.models.sa_detr.objective import objective
+from sadetr.models.sa_detr.refiner import SpanAwareRefiner, VideoContext
+from sadetr.models.sa_detr.settings import SADETRSettings
+from sadetr.nn.layers import InputProjection, masked_mean
+from sadetr.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class SADETROutput(Output):
+    """Everything that the objective needs beside the predictions; R refiner layers, N noise and direct queries."""
+
+    anchors: Tensor
+    """(B, N_q, 2) S_d^0, ``cw``."""
+    layer_spans: Tensor
+    """(R, B, N_q, 2) direct group."""
+    layer_qualities: Tensor
+    """(R, B, N_q)."""
+    noise: NoiseGroups | None
+    noise_spans: Tensor
+    """(R, B, N_n..., 2), empty without noise."""
+    noise_qualities: Tensor
+    negative_saliency: Tensor | None
+    """(B, L) clip scores against the next sample's text; training with B > 1 only."""
+    video_embedding: Tensor
+    """(B, d) pooled video of L_vtc, at its stage."""
+    text_embedding: Tensor
+    """(B, d)."""
+    clip_embeddings: Tensor
+    """(B, L, d) clips of L_ctm, at its stage."""
+    sentence_embedding: Tensor
+    """(B, d)."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The encoder's results; row 0 of ``fused`` and ``enhanced`` is the fusion token."""
+
+    video: Tensor
+    text: Tensor
+    fused: Tensor
+    fused_text: Tensor
+    enhanced: Tensor
+    positions: Tensor
+    negative: Tensor | None
+
+
+class SADETR(Method):
+    """Span Aware Detection Transformer."""
+
+    def __init__(self, settings: SADETRSettings, video_width: int, text_width: int) -> None:
+        """Build the network.
+
+        Args:
+            settings: architecture, switches, loss weights.
+            video_width: d_v, channels of a clip including the two temporal endpoint features.
+            text_width: d_t, channels of a token.
+        """
+        super().__init__()
+        self.settings = settings
+        width = settings.hidden_width
+        self.video_projection = InputProjection(video_width, width, settings.input_dropout)
+        self.text_projection = InputProjection(text_width, width, settings.input_dropout)
+        self.fusion_token = FusionToken(width)
+        self.aligner = ModalAligner(settings)
+        self.global_block = GlobalBlock(settings)
+        self.highlight_head = HighlightHead(width)
+        self.local_block = LocalBlock(width)
+        self.direct_anchors = DirectAnchors(settings)
+        self.direct_content = nn.Parameter(torch.zeros(settings.num_moment_queries, width))
+        self.noise_content = nn.Parameter(torch.ones(width)) if settings.dn.enabled else None
+        self.refiner = SpanAwareRefiner(settings)
+
+    def forward(self, batch: Batch, step: Step | None = None) -> SADETROutput:
+        """Encode, initialise the queries, refine them; noise groups and the negative pass only with a ``step``."""
+        encoded = self._encode(batch, contrast=step is not None and len(batch) > 1)
+        sentence = self.aligner.pooling(encoded.fused_text, batch.text_mask)
+        token_mask = torch.cat((batch.video_mask.new_ones(len(batch), 1), batch.video_mask), dim=1)
+        local = self.local_block(encoded.enhanced, token_mask)
+        context = VideoContext(local[:, 1:], batch.video_mask, encoded.positions[:, 1:], sentence)
+        anchors = self.direct_anchors(local[:, 0])
+        noise = None
+        if step is not None and self.noise_content is not None:
+            noise = noise_groups(batch.spans, batch.spans_mask, self.settings.dn, step)
+        spans, qualities = self._refine(anchors, noise, context)
+        first = spans.shape[2] - anchors.shape[1]
+        return SADETROutput(
+            spans=spans[-1, :, first:],
+            scores=qualities[-1, :, first:],
+            saliency=self.highlight_head(encoded.enhanced),
+            anchors=anchors,
+            layer_spans=spans[:, :, first:],
+            layer_qualities=qualities[:, :, first:],
+            noise=noise,
+            noise_spans=spans[:, :, :first],
+            noise_qualities=qualities[:, :, :first],
+            negative_saliency=None if encoded.negative is None else self.highlight_head(encoded.negative),
+            **self._alignment_embeddings(batch, encoded, sentence),
+        )
+
+    def objective(self, output: SADETROutput, batch: Batch) -> dict[str, Tensor]:
+        """Weighted loss terms of eq 10."""
+        return objective(output, batch, self.settings)
+
+    def _encode(self, batch: Batch, contrast: bool) -> Encoded:
+        """Project, fuse and enhance; with ``contrast`` every video is also encoded with the next sample's text.
+
+        Both passes go through the layers as one batch of 2B, with dropout masks of their own.
+        """
+        video, text = self.video_projection(batch.video), self.text_projection(batch.text)
+        clips, positions, mask = self.fusion_token.prepend(video, batch.video_mask)
+        fused_text = self.aligner.fuse_text(text, clips, mask)
+        copies = 2 if contrast else 1
+        texts = [text, text.roll(-1, 0)][:copies]
+        text_masks = [batch.text_mask, batch.text_mask.roll(-1, 0)][:copies]
+        positions_all, mask_all = positions.repeat(copies, 1, 1), mask.repeat(copies, 1)
+        fused = self.aligner.fuse_video(
+            clips.repeat(copies, 1, 1), positions_all, torch.cat(texts), torch.cat(text_masks)
+        )
+        enhanced = self.global_block(fused, positions_all, mask_all)
+        size = len(batch)
+        negative = enhanced[size:] if contrast else None
+        return Encoded(video, text, fused[:size], fused_text, enhanced[:size], positions, negative)
+
+    def _refine(self, anchors: Tensor, noise: NoiseGroups | None, context: VideoContext) -> tuple[Tensor, Tensor]:
+        """Refine noise and direct queries together, noise first."""
+        batch, direct, _ = anchors.shape
+        content = self.direct_content.expand(batch, -1, -1)
+        if noise is not None:
+            count = noise.anchors.shape[1]
+            content = torch.cat((self.noise_content.expand(batch, count, -1), content), dim=1)
+            anchors = torch.cat((noise.anchors, anchors), dim=1)
+        bias = self_attention_bias(noise, direct, batch, anchors.device)
+        return self.refiner(content, anchors, bias, context)
+
+    def _alignment_embeddings(self, batch: Batch, encoded: Encoded, sentence: Tensor) -> dict[str, Tensor]:
+        """Features of L_vtc and L_ctm at the stage that each is set to (Table 7, D16)."""
+        fa = self.settings.fa
+        vtc_video, vtc_text = (
+            (encoded.video, encoded.text) if fa.vtc_stage == "before" else (encoded.fused[:, 1:], encoded.fused_text)
+        )
+        if fa.ctm_stage == "after":
+            clips = encoded.fused[:, 1:]
+        else:
+            clips, sentence = encoded.video, self.aligner.pooling(encoded.text, batch.text_mask)
+        return {
+            "video_embedding": masked_mean(vtc_video, batch.video_mask),
+            "text_embedding": masked_mean(vtc_text, batch.text_mask),
+            "clip_embeddings": clips,
+            "sentence_embedding": sentence,
+        }
+
+
+def build(settings: RunSettings) -> SADETR:
+    """Construct SA-DETR for a run; two channels are the temporal endpoint features."""
+    return SADETR(settings.model, settings.dataset.video_width + 2, settings.dataset.text_stream.width)

@@ -1,0 +1,137 @@
+"""SA-DETR's settings: the paper's values (Table 9, QVHighlights) and one switch per ablation or reading.
+
+``D43`` and the like are rows of ``docs/interpretation.md``.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sadetr.settings import Fraction, PositiveFloat, PositiveInt, Record
+
+NonNegative = Annotated[float, Field(ge=0)]
+Stage = Literal["before", "after"]
+
+
+class FeatureAlignment(Record):
+    """FA: the two alignment losses of section 3.2 and the stage at which each is applied (Tables 4, 7, 10)."""
+
+    vtc: bool = True
+    ctm: bool = True
+    vtc_stage: Stage = "before"
+    ctm_stage: Stage = "after"
+    temperature: PositiveFloat = 0.07
+
+
+class QueryInitializer(Record):
+    """QI: anchors from the fusion token instead of learned ones, and their own loss (Tables 4, 5)."""
+
+    dynamic: bool = True
+    init_loss: bool = True
+
+    @model_validator(mode="after")
+    def _loss_needs_dynamic_anchors(self) -> "QueryInitializer":
+        if self.init_loss and not self.dynamic:
+            raise ValueError("init_loss supervises dynamic anchors only: set dynamic to true or init_loss to false")
+        return self
+
+
+class SpanGuidance(Record):
+    """AD: the span based enhance block (eqs 2-3) and the Gaussian modulation (eqs 5-6) (Tables 4, 6)."""
+
+    enhance: bool = True
+    modulate: bool = True
+
+
+class Denoising(Record):
+    """DN: the noise query groups (section 3.3; Tables 4, 8, Figure 6)."""
+
+    enabled: bool = True
+    negatives: bool = True
+    groups: PositiveInt = 5
+    sigma_p: PositiveFloat = 0.2
+    margin_schedule: Literal["fixed", "linear"] = "fixed"
+    """``linear`` is Table 8's "course learning": the scale margin falls from ``margin_start`` to ``margin_end``."""
+    margin_start: NonNegative = 0.4
+    margin_end: NonNegative = 0.0
+    neg_range: Literal["ring", "full", "shift"] = "ring"
+    """D29: uniform in [sigma_p, sigma_n], [0, sigma_n] or [margin, sigma_p + margin], sigma_n = sigma_p + margin."""
+    min_width: PositiveFloat = 1e-3
+
+
+class EnhanceBlock(Record):
+    """Readings of eqs 2-3."""
+
+    samples: PositiveInt = 10
+    """N_s, positions sampled in an anchor's span by Temporal Align."""
+    attn: Literal["raw", "softmax", "sigmoid"] = "raw"
+    """D38."""
+    gate: Literal["scalar", "elementwise"] = "scalar"
+    """D39."""
+    gate_scale: bool = False
+    """D39: divide the scalar gate's dot product by sqrt(d)."""
+
+
+class GaussianMask(Record):
+    """Readings of eqs 5-6."""
+
+    alpha: PositiveFloat = 2.0
+    mode: Literal["mul_logits", "add_log", "mul_prob"] = "mul_logits"
+    """D43: how the mask enters the attention."""
+    min_width: PositiveFloat = 1e-3
+
+
+class SaliencyLoss(Record):
+    """The saliency loss that follows QD-DETR (section 3.2)."""
+
+    margin: NonNegative = 0.2
+    temperature: PositiveFloat = 0.5
+    levels: PositiveInt = 12
+    """Highest clip label; the rank loss averages over this many levels (and skips the last one)."""
+
+
+class LossWeights(Record):
+    """Eq 10 and Table 9."""
+
+    align: NonNegative = 1.0
+    saliency: NonNegative = 1.0
+    moment: NonNegative = 1.0
+    quality: NonNegative = 1.0
+    l1: NonNegative = 10.0
+    giou: NonNegative = 1.0
+    matched_quality: NonNegative = 1.0
+    """w_q: weight of matched queries in the quality loss (eq 8)."""
+    quality_margin: NonNegative = 0.4
+    """delta_q of eq 9."""
+    aux: bool = True
+    """D49: supervise every refiner layer, not only the last."""
+
+
+class SADETRSettings(Record):
+    """Architecture, switches and loss weights of SA-DETR."""
+
+    hidden_width: PositiveInt = 256
+    num_heads: PositiveInt = 8
+    feedforward_width: PositiveInt = 1024
+    fusion_layers: PositiveInt = 2
+    global_layers: PositiveInt = 2
+    refiner_layers: PositiveInt = 2
+    num_moment_queries: PositiveInt = 10
+    dropout: Fraction = 0.1
+    input_dropout: Fraction = 0.5
+    fa: FeatureAlignment = FeatureAlignment()
+    qi: QueryInitializer = QueryInitializer()
+    ad: SpanGuidance = SpanGuidance()
+    dn: Denoising = Denoising()
+    enhance: EnhanceBlock = EnhanceBlock()
+    gauss: GaussianMask = GaussianMask()
+    saliency: SaliencyLoss = SaliencyLoss()
+    loss: LossWeights = LossWeights()
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "SADETRSettings":
+        if self.hidden_width % (4 * self.num_heads):
+            raise ValueError(
+                f"hidden_width {self.hidden_width} must be a multiple of 4 x num_heads = {4 * self.num_heads}"
+            )
+        return self

@@ -1,0 +1,105 @@
+"""Multi-head attention and the two encoder layers built on it."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sadetr.nn.layers import FeedForward
+from sadetr.nn.stochastic import Dropout
+
+
+def split_heads(values: Tensor, heads: int) -> Tensor:
+    """(B, N, d) -> (B, h, N, d / h)."""
+    return values.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(values: Tensor) -> Tensor:
+    """(B, h, N, d / h) -> (B, N, d)."""
+    return values.transpose(1, 2).flatten(2)
+
+
+def visibility_bias(mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Bool mask, True where visible -> 0 or -inf, to be added to attention logits."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: nn.Module) -> Tensor:
+    """Scaled dot-product attention of (B, h, N, k) queries to (B, h, M, k) keys -> (B, h, N, k).
+
+    Written out, not torch's fused kernel: that one is slower on the CPU with dropout and has no deterministic
+    backward on every device. ``bias`` broadcasts to (B, h, N, M) and leaves something visible in every row.
+    """
+    logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
+    if bias is not None:
+        logits = logits + bias
+    return dropout(logits.softmax(-1)) @ value
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention with one packed input projection, as DETR's encoders use it.
+
+    The three input matrices are one parameter (3d, d), so that Xavier initialisation sees the same fan as in the
+    published encoders; biases start at zero.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = Dropout(dropout)
+        self.in_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor) -> Tensor:
+        """Attend from (B, N, d) to (B, M, d); ``key_mask`` (B, M) bool is True where a key may be seen."""
+        weights, biases = self.in_weight.chunk(3), self.in_bias.chunk(3)
+        q, k, v = (
+            split_heads(functional.linear(x, weight, bias), self.heads)
+            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        mixed = attend(q, k, v, visibility_bias(key_mask, q.dtype)[:, None, None], self.dropout)
+        return self.out(merge_heads(mixed))
+
+
+class CrossAttentionLayer(nn.Module):
+    """Fusion layer of QD-DETR and UVCOM: post-norm attention, then a feed-forward block whose residual skips the norm.
+
+    D9: ``x1 = x + attention``, ``x2 = x1 + FFN(LN1(x1))``, result ``LN2(x2)``.
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(width, heads, dropout)
+        self.feedforward = FeedForward(width, feedforward, dropout)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, position: Tensor | None, context: Tensor, context_mask: Tensor) -> Tensor:
+        """(B, N, d) attends to (B, M, d) where ``context_mask`` (B, M) is True; ``position`` is added to the query."""
+        query = x if position is None else x + position
+        x = x + self.dropout(self.attention(query, context, context, context_mask))
+        x = x + self.dropout(self.feedforward(self.norm1(x)))
+        return self.norm2(x)
+
+
+class EncoderLayer(nn.Module):
+    """Standard post-norm Transformer encoder layer with the position added to queries and keys."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(width, heads, dropout)
+        self.feedforward = FeedForward(width, feedforward, dropout)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, position: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d); ``mask`` (B, N) bool is True at valid rows."""
+        placed = x + position
+        x = self.norm1(x + self.dropout(self.attention(placed, placed, x, mask)))
+        return self.norm2(x + self.dropout(self.feedforward(x)))

@@ -1,0 +1,66 @@
+"""Small layers: perceptrons, the transformer feed-forward block, the input projection, pooling."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from sadetr.nn.stochastic import Dropout, PReLU
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between them; ``widths`` from input to output."""
+
+    def __init__(self, *widths: int) -> None:
+        layers: list[nn.Module] = []
+        for width_in, width_out in pairwise(widths):
+            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+        super().__init__(*layers[:-1])
+
+
+class FeedForward(nn.Sequential):
+    """Linear, PReLU, dropout, Linear: (..., d) -> (..., d)."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__(nn.Linear(width, hidden), PReLU(), Dropout(dropout), nn.Linear(hidden, width))
+
+
+class InputProjection(nn.Sequential):
+    """Two blocks of LayerNorm, dropout and Linear with a ReLU between: (..., d_in) -> (..., d) (section 3.2)."""
+
+    def __init__(self, width_in: int, width: int, dropout: float) -> None:
+        super().__init__(
+            nn.LayerNorm(width_in),
+            Dropout(dropout),
+            nn.Linear(width_in, width),
+            nn.ReLU(),
+            nn.LayerNorm(width),
+            Dropout(dropout),
+            nn.Linear(width, width),
+        )
+
+
+class AttentionPooling(nn.Module):
+    """Pool tokens with one learned score vector (D11)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, d) tokens and (B, T) bool mask, True at valid tokens -> (B, d)."""
+        scores = self.score(tokens).squeeze(-1).masked_fill(~mask, -1e30)
+        return torch.einsum("bt,btd->bd", scores.softmax(-1), tokens)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of (B, L, d) over the valid entries of a (B, L) bool mask -> (B, d)."""
+    weights = mask.to(values.dtype)
+    return torch.einsum("bl,bld->bd", weights, values) / weights.sum(1, keepdim=True).clamp(min=1)
+
+
+def xavier_matrices(module: nn.Module) -> None:
+    """Xavier-uniform for every parameter of ``module`` with more than one dimension; the rest stays as it is."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)

@@ -1,0 +1,36 @@
+"""Sinusoidal position encodings of clips and of span anchors; no parameters (docs/interpretation.md, D41)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def sine_pairs(angles: Tensor, channels: int) -> Tensor:
+    """Interleaved sine and cosine of ``angles`` at ``channels / 2`` frequencies: (...) -> (..., channels).
+
+    Pair j of channels has the frequency 10000^(-2j / channels).
+    """
+    pair = torch.arange(channels // 2, device=angles.device, dtype=angles.dtype)
+    phase = angles.unsqueeze(-1) * torch.exp(pair * (-2 * math.log(10000.0) / channels))
+    return torch.stack((phase.sin(), phase.cos()), dim=-1).flatten(-2)
+
+
+def clip_positions(mask: Tensor, channels: int) -> Tensor:
+    """Encode clip i of L_b at its right edge i / L_b.
+
+    Args:
+        mask: (B, L) bool, True at valid clips; valid clips come first.
+        channels: d.
+
+    Returns:
+        (B, L, d); padded clips hold the value of the last valid clip.
+    """
+    lengths = mask.sum(1, keepdim=True).float()
+    order = torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=torch.float32)
+    return sine_pairs(2 * math.pi * torch.minimum(order, lengths) / (lengths + 1e-6), channels)
+
+
+def anchor_positions(anchors: Tensor, channels: int) -> Tensor:
+    """Encode span anchors: (..., 2) ``cw`` in [0, 1] -> (..., channels), centre half first, then width half."""
+    return sine_pairs(2 * math.pi * anchors.float(), channels // 2).flatten(-2)

@@ -1,0 +1,127 @@
+"""What a result was made of: fingerprints of code and settings, and the system it ran on. Free of torch."""
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sadetr.settings import RunSettings
+
+PACKAGE = Path(__file__).resolve().parent
+
+# Modules whose effect on a result is wholly in the resolved settings (which have a fingerprint of their own), or that
+# cannot change a number: reading configuration, naming things, writing files.
+EXEMPT = {
+    "sadetr",
+    "sadetr.configuration",
+    "sadetr.errors",
+    "sadetr.experiments",
+    "sadetr.files",
+    "sadetr.provenance",
+    "sadetr.settings",
+}
+
+
+def config_fingerprint(settings: RunSettings) -> str:
+    """Hash of everything that defines the trained network."""
+    return _hash(json.dumps(settings.identity(), sort_keys=True))
+
+
+@functools.cache
+def code_fingerprint(*roots: str) -> str:
+    """Hash of the modules named and of all they import from their own packages.
+
+    Comments, docstrings and formatting do not count; modules that only read settings are exempt.
+
+    Raises:
+        ModuleNotFoundError: a root does not exist.
+    """
+    packages = {root.partition(".")[0] for root in roots}
+    seen: dict[str, str] = {}
+    pending = list(roots)
+    while pending:
+        module = pending.pop()
+        if module in seen or module in EXEMPT or module.endswith(".settings"):
+            continue
+        path = _source(module)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        seen[module] = _normalised(tree)
+        pending += [name for name in _imports(tree, module, path) if name.partition(".")[0] in packages]
+    return _hash("\n".join(f"{module}\n{source}" for module, source in sorted(seen.items())))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _source(module: str) -> Path:
+    # Packages of ours are found by path: find_spec would import their parents.
+    if module.partition(".")[0] == PACKAGE.name:
+        base = PACKAGE.parent.joinpath(*module.split("."))
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if path.is_file():
+                return path
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no source of module {module!r}", name=module)
+    return Path(spec.origin)
+
+
+def _normalised(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            # Attribute docstrings are expressions like any other: every bare string goes.
+            node.body = [child for child in node.body if not _is_text(child)] or [ast.Pass()]
+    # Unparsed source is the same in every Python version, a dump of the tree is not.
+    return ast.unparse(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _imports(tree: ast.Module, module: str, path: Path) -> Iterable[str]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+                base = f"{parent}.{base}".rstrip(".")
+            yield base
+            yield from (name for name in (f"{base}.{alias.name}" for alias in node.names) if _is_module(name))
+
+
+def _is_module(name: str) -> bool:
+    base = PACKAGE.parent.joinpath(*name.split("."))
+    return base.with_suffix(".py").is_file() or (base / "__init__.py").is_file()
+
+
+def commit() -> str:
+    """Git commit of the checkout, with ``-dirty`` where tracked files are changed; ``unknown`` outside one."""
+    try:
+        run = functools.partial(
+            subprocess.run, cwd=PACKAGE.parent, capture_output=True, text=True, check=True, timeout=20
+        )
+        head = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+        return head + ("-dirty" if run(["git", "status", "--porcelain", "-uno"]).stdout.strip() else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def system() -> dict[str, Any]:
+    """Versions of what computes: Python, torch, numpy."""
+    return {
+        "python": platform.python_version(),
+        "torch": importlib.metadata.version("torch"),
+        "numpy": importlib.metadata.version("numpy"),
+    }

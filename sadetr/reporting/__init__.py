@@ -1,0 +1,1 @@
+"""Tables, figures and the comparison with the paper: pure functions of the metrics. No torch here."""

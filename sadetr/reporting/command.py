@@ -1,0 +1,148 @@
+"""What the command line calls: each function reads the runs of one scale below ``<results>/<scale>`` and reports.
+
+``results`` is the folder that holds all scales. Functions that write return the paths written.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sadetr.configuration import ScaleSettings
+from sadetr.errors import SettingsError
+from sadetr.experiments import Experiment, experiment_names, load_experiment
+from sadetr.files import atomic_write_text
+from sadetr.reporting.comparison import (
+    FAILING,
+    HEADER,
+    Comparison,
+    by_experiment,
+    compare,
+    comparison_csv,
+    comparison_html,
+    comparison_markdown,
+    exit_code,
+    printed,
+    summary,
+)
+from sadetr.reporting.figures import convergence_figure, write_figure
+from sadetr.reporting.metrics import ScaleResults, gather
+from sadetr.reporting.paper import load_paper_table, load_tolerances
+from sadetr.reporting.renderers import RENDERERS
+from sadetr.reporting.tables import build_table
+
+
+def gather_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:
+    """Join the metrics of the runs of the named experiments (default: all) into ``metrics.parquet``.
+
+    Runs that are not there yet are left out.
+
+    Raises:
+        ResultsError: none of the runs is there, or one is unreadable.
+    """
+    source = ScaleResults(results, scale)
+    runs = dict.fromkeys(run for experiment in _load(names, scale) for run in experiment.runs)
+    paths = [source.run_folder(run) / "metrics.parquet" for run in runs]
+    out = source.folder / "metrics.parquet"
+    gather([path for path in paths if path.exists()], out)
+    return [out]
+
+
+def table_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]:
+    """Render a table, ``table4`` say, to ``tables/<name>.{csv,md,tex,html}``; cells without a run say so.
+
+    Raises:
+        SettingsError: no such table, or the paper's numbers do not fit it.
+        ResultsError: a run's metrics are unreadable.
+    """
+    experiment = _load_kind(name, "table", scale)
+    source = ScaleResults(results, scale)
+    table = build_table(experiment, scale, source, load_paper_table(name))
+    # All formats are rendered before the first is written: an error leaves the old set as it was.
+    texts = {source.folder / "tables" / f"{name}.{suffix}": render(table) for suffix, render in RENDERERS.items()}
+    for path, text in texts.items():
+        atomic_write_text(path, text)
+    return list(texts)
+
+
+def figure_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]:
+    """Draw a figure, ``figure5`` say, to ``figures/<name>.{pdf,svg,png}``.
+
+    Raises:
+        SettingsError: no such figure.
+        ResultsError: none of its runs has a history, or one is unreadable.
+    """
+    experiment = _load_kind(name, "figure", scale)
+    source = ScaleResults(results, scale)
+    return write_figure(convergence_figure(experiment, scale, source), source.folder / "figures", name)
+
+
+def comparison_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:
+    """Write the verdicts on the named experiments (default: all) to ``comparison.{csv,md,html}``.
+
+    Raises:
+        SettingsError: the paper's numbers or tolerances do not fit an experiment.
+        ResultsError: a run's metrics are unreadable.
+    """
+    comparison = _compare(scale, results, names)
+    folder = Path(results) / scale.name
+    texts = {
+        folder / "comparison.csv": comparison_csv(comparison),
+        folder / "comparison.md": comparison_markdown(comparison),
+        folder / "comparison.html": comparison_html(comparison),
+    }
+    for path, text in texts.items():
+        atomic_write_text(path, text)
+    return list(texts)
+
+
+def compare_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> int:
+    """Print the verdicts on the named experiments (default: all) and return the exit code; writes nothing.
+
+    Raises:
+        As :func:`comparison_command`.
+    """
+    comparison = _compare(scale, results, names)
+    _print(comparison)
+    return exit_code(comparison)
+
+
+def _load(names: Sequence[str], scale: ScaleSettings) -> list[Experiment]:
+    return [load_experiment(name, scale) for name in names or experiment_names()]
+
+
+def _load_kind(name: str, kind: str, scale: ScaleSettings) -> Experiment:
+    experiment = load_experiment(name, scale)
+    if experiment.kind != kind:
+        raise SettingsError(f"{name} is a {experiment.kind}; use 'python -m sadetr {experiment.kind}'")
+    return experiment
+
+
+def _compare(scale: ScaleSettings, results: Path, names: Sequence[str]) -> Comparison:
+    experiments = [
+        (experiment, load_paper_table(experiment.name) if experiment.kind == "table" else None)
+        for experiment in _load(names, scale)
+    ]
+    return compare(experiments, scale, ScaleResults(results, scale), load_tolerances())
+
+
+def _print(comparison: Comparison) -> None:
+    """Counts per experiment and verdict, then every cell that makes the exit code 1."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    verdicts = list(comparison.counts)
+    counts = Table("", *verdicts, box=SIMPLE)
+    for name, cells in by_experiment(comparison).items():
+        found = [cell.verdict for cell in cells]
+        counts.add_row(name, *(str(found.count(verdict)) for verdict in verdicts))
+    failing = Table("", *HEADER, box=SIMPLE, padding=(0, 1, 0, 0))
+    for cell in comparison.cells:
+        if cell.verdict in FAILING:
+            failing.add_row(cell.experiment, *printed(cell))
+    console = Console(highlight=False)
+    if comparison.banner:
+        console.print(comparison.banner, style="bold")
+    console.print(counts)
+    if failing.rows:
+        console.print(failing)
+    console.print(summary(comparison))

@@ -1,0 +1,240 @@
+"""Metrics in long format: one row per run, split, checkpoint and metric, with what the run was made of and on.
+
+A run writes its own ``metrics.parquet`` and ``history.parquet``; :func:`gather` joins the former into one file.
+"""
+
+import itertools
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sadetr.configuration import ScaleSettings
+from sadetr.errors import ResultsError
+from sadetr.experiments import Experiment, Row, RunId
+from sadetr.files import atomic_path
+
+KEY_COLUMNS = ("scale", "setting", "method", "variant", "seed", "split", "checkpoint", "metric")
+SYSTEM_COLUMNS = (
+    "commit",
+    "code_fingerprint",
+    "config_fingerprint",
+    "device",
+    "python",
+    "torch",
+    "numpy",
+    "train_seconds",
+)
+
+
+def _column(name: str, kind: pa.DataType, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable)
+
+
+SCHEMA = pa.schema(
+    [
+        _column("scale", pa.string()),
+        _column("setting", pa.string()),
+        _column("method", pa.string()),
+        _column("variant", pa.string()),
+        _column("seed", pa.int64()),
+        _column("split", pa.string()),
+        _column("checkpoint", pa.string()),  # best (on the selection split) | last
+        _column("epoch", pa.int64()),  # of that checkpoint, 1-based
+        _column("metric", pa.string()),
+        _column("value", pa.float64(), nullable=True),  # percent, unrounded; null = no query to score
+        _column("origin", pa.string()),
+        _column("data", pa.string()),  # generated | simulated | official
+        *(_column(name, pa.float64() if name == "train_seconds" else pa.string()) for name in SYSTEM_COLUMNS),
+    ]
+)
+_VOCABULARY = {
+    "checkpoint": {"best", "last"},
+    "origin": {"trained"},
+    "data": {"generated", "simulated", "official"},
+}
+
+
+def write_run_metrics(rows: Sequence[Mapping[str, Any]], path: Path | str) -> None:
+    """Write the metrics of one run; each row maps every column of :data:`SCHEMA` to its value.
+
+    Raises:
+        ResultsError: a row misses or adds a column, holds a value of the wrong type, or repeats another row's key.
+    """
+    path = Path(path)
+    for number, row in enumerate(rows, start=1):
+        _check_row(row, f"{path}: row {number}")
+    try:
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ResultsError(f"{path}: a value does not fit its column: {error}") from error
+    _write(table, path, {})
+
+
+def _check_row(row: Mapping[str, Any], place: str) -> None:
+    for faults, what in ((set(SCHEMA.names) - row.keys(), "missing"), (row.keys() - set(SCHEMA.names), "unknown")):
+        if faults:
+            raise ResultsError(f"{place}: {what} column {', '.join(sorted(faults))}; known: {', '.join(SCHEMA.names)}")
+    for field in SCHEMA:
+        if row[field.name] is None and not field.nullable:
+            raise ResultsError(f"{place}: column {field.name!r} must not be empty")
+    for name, words in _VOCABULARY.items():
+        if row[name] not in words:
+            raise ResultsError(f"{place}: column {name!r} holds {row[name]!r}; valid: {', '.join(sorted(words))}")
+    if row["value"] is not None and not 0 <= row["value"] <= 100:  # also refuses NaN
+        raise ResultsError(
+            f"{place}: column 'value' holds {row['value']!r}; metrics are percentages, null = no queries"
+        )
+
+
+def _write(table: pa.Table, path: Path, metadata: dict[str, str]) -> None:
+    """Sort by key, refuse repeated keys, write in one step."""
+    table = table.sort_by([(name, "ascending") for name in KEY_COLUMNS])
+    keys = list(zip(*(table[name].to_pylist() for name in KEY_COLUMNS), strict=True))
+    for key, following in itertools.pairwise(keys):
+        if key == following:
+            named = ", ".join(f"{name}={value}" for name, value in zip(KEY_COLUMNS, key, strict=True))
+            raise ResultsError(f"{path}: two rows for {named}; each run, split, checkpoint and metric is scored once")
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata or None), temporary)
+
+
+def _read_parquet(path: Path, remedy: str) -> pa.Table:
+    try:
+        # Not pq.read_table: it reads columns out of folder names such as "seed=0", and imports pandas.
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: no such file. {remedy}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise ResultsError(f"{path}: cannot be read as Parquet ({error}). Delete it. {remedy}") from error
+
+
+def read_metrics(path: Path | str) -> pa.Table:
+    """Read metrics written by :func:`write_run_metrics` or :func:`gather`.
+
+    Raises:
+        ResultsError: the file is missing, truncated or of another schema.
+    """
+    path = Path(path)
+    table = _read_parquet(path, "Run 'python -m sadetr evaluate' for that run.")
+    if not table.schema.equals(SCHEMA, check_metadata=False):
+        differing = sorted({f"{field.name} ({field.type})" for field in set(SCHEMA) ^ set(table.schema)})
+        raise ResultsError(
+            f"{path}: columns differ from this version's ({', '.join(differing) or 'order'}). "
+            "Delete the file and run 'python -m sadetr evaluate' for that run."
+        )
+    return table
+
+
+def gather(paths: Iterable[Path | str], out: Path | str) -> None:
+    """Join the metrics of many runs into one file, sorted by key.
+
+    The file's metadata name the scale, the number of runs and the commits. Equal inputs give equal bytes, whatever
+    the order of ``paths``.
+
+    Raises:
+        ResultsError: no input, an unreadable input, several scales, or one run twice.
+    """
+    out = Path(out)
+    tables = [read_metrics(path) for path in paths]
+    if not tables:
+        raise ResultsError(f"{out}: there is no run to gather. Train and evaluate one first: 'snakemake --cores 1 all'")
+    table = pa.concat_tables(tables)
+    scales = sorted(set(table["scale"].to_pylist()))
+    if len(scales) != 1:
+        raise ResultsError(f"{out}: runs of different scales ({', '.join(scales)}) do not belong in one file")
+    runs = set(zip(*(table[name].to_pylist() for name in ("setting", "method", "variant", "seed")), strict=True))
+    commits = " ".join(sorted(set(table["commit"].to_pylist())))
+    _write(table, out, {"sadetr.scale": scales[0], "sadetr.runs": str(len(runs)), "sadetr.commits": commits})
+
+
+def read_history(path: Path | str, columns: Sequence[str]) -> pa.Table:
+    """Read ``columns`` of a run's ``history.parquet``: one row per epoch; null where an epoch was not validated.
+
+    Raises:
+        ResultsError: the file is missing or truncated, or lacks a column.
+    """
+    path = Path(path)
+    table = _read_parquet(path, "Run 'python -m sadetr train' for that run.")
+    for column in columns:
+        if column not in table.schema.names:
+            raise ResultsError(f"{path}: no column {column!r}; there are {', '.join(table.schema.names)}")
+    return table.select(list(columns))
+
+
+@dataclass(frozen=True)
+class Score:
+    """One cell of ours: mean and sample standard deviation over the seeds that are there, in percent, unrounded.
+
+    ``std`` is None with fewer than two seeds; ``mean`` is None unless ``state`` is "scored".
+    """
+
+    mean: float | None
+    std: float | None
+    found: int
+    wanted: int
+    state: Literal["scored", "not run", "not evaluated", "no queries"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every seed has been trained and evaluated."""
+        return self.found == self.wanted
+
+
+class ScaleResults:
+    """The runs of one scale, below ``<results>/<scale>/runs``; each file is read once."""
+
+    def __init__(self, results: Path | str, scale: ScaleSettings) -> None:
+        self.folder = Path(results) / scale.name
+        self._scale = scale
+        self._cache: dict[RunId, dict[tuple[str, str, str], float | None] | None] = {}
+
+    def run_folder(self, run: RunId) -> Path:
+        """Where a run keeps its files."""
+        return self.folder / "runs" / run.folder
+
+    def score(self, experiment: Experiment, row: Row, metric: str) -> Score:
+        """Our number for one cell, over the row's seeds.
+
+        Raises:
+            ResultsError: a metrics file is unreadable, or was made at another scale or from other data.
+        """
+        scores = [self._values(run) for run in row.runs]
+        key = (experiment.split, experiment.checkpoint, metric)
+        found = [score[key] for score in scores if score is not None and key in score]
+        values = [value for value in found if value is not None]
+        if values:
+            std = statistics.stdev(values) if len(values) > 1 else None
+            return Score(statistics.fmean(values), std, len(found), len(scores), "scored")
+        state = "no queries" if found else "not run" if all(score is None for score in scores) else "not evaluated"
+        return Score(None, None, len(found), len(scores), state)
+
+    def _values(self, run: RunId) -> dict[tuple[str, str, str], float | None] | None:
+        if run not in self._cache:
+            path = self.run_folder(run) / "metrics.parquet"
+            self._cache[run] = self._load(path, run) if path.exists() else None
+        return self._cache[run]
+
+    def _load(self, path: Path, run: RunId) -> dict[tuple[str, str, str], float | None]:
+        rows = read_metrics(path).to_pylist()
+        expected = {
+            "scale": self._scale.name,
+            "setting": run.setting,
+            "method": run.method,
+            "variant": run.variant,
+            "seed": run.seed,
+            "data": self._scale.data,
+        }
+        for number, row in enumerate(rows, start=1):
+            for column, value in expected.items():
+                if row[column] != value:
+                    raise ResultsError(
+                        f"{path}: row {number} says {column} = {row[column]!r}, expected {value!r}: the file "
+                        "belongs to another run. Delete the run's folder and run it again."
+                    )
+        return {(row["split"], row["checkpoint"], row["metric"]): row["value"] for row in rows}

@@ -1,0 +1,172 @@
+"""The typed configuration: every setting, its default and its unit, in one place.
+
+Defaults are the paper's for QVHighlights (Table 9) and, where the paper is silent, the readings listed in
+``docs/interpretation.md``. Files under ``config/`` only override; :mod:`sadetr.configuration` reads and layers them.
+This module and everything it imports stay free of torch.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Record(BaseModel):
+    """Base of all settings: unknown keys and wrong types are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class VideoStream(Record):
+    """One backbone's clip features: ``<directory>/<vid><suffix>`` holding an array (clips, width) under ``key``."""
+
+    name: str
+    directory: str
+    width: PositiveInt
+    key: str = "features"
+    suffix: Literal[".npz"] = ".npz"
+
+
+class TextStream(Record):
+    """Token features of each query: ``<directory>/<prefix><qid>.npz`` with an array (tokens, width) under ``key``."""
+
+    directory: str = "clip_text_features"
+    width: PositiveInt = 512
+    key: str = "last_hidden_state"
+    prefix: str = "qid"
+
+
+class Postprocess(Record):
+    """What is done to predicted windows before they are written, in seconds (None = not done)."""
+
+    clamp: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    round_to: PositiveFloat | None = None
+
+
+class Selection(Record):
+    """Which epoch becomes the "best" checkpoint: the one with the highest ``metric`` on ``split``."""
+
+    metric: str = "mAP"
+    split: str = "val"
+
+
+class DatasetSettings(Record):
+    """A benchmark setting: where its data lie, what shape they have and how it is scored."""
+
+    name: str
+    title: str
+    clip_length: PositiveFloat
+    """Seconds per clip."""
+    max_video_clips: PositiveInt | None = None
+    max_text_tokens: PositiveInt | None = None
+    max_windows: PositiveInt = 5
+    """Windows per query used in training; a fresh random subset per epoch where there are more."""
+    annotations: dict[str, str]
+    """Split -> file name below ``<data root>/annotations/<name>/``."""
+    train_split: str = "train"
+    report_splits: list[str] = ["val"]
+    video_streams: Annotated[list[VideoStream], Field(min_length=1)]
+    text_stream: TextStream = TextStream()
+    saliency_labels: Literal["annotators"] = "annotators"
+    highlights: bool = True
+    """Whether highlight detection (HD mAP, HIT@1) is defined."""
+    postprocess: Postprocess = Postprocess()
+    selection: Selection = Selection()
+
+    @model_validator(mode="after")
+    def _splits_exist(self) -> "DatasetSettings":
+        for split in [self.train_split, self.selection.split, *self.report_splits]:
+            if split not in self.annotations:
+                raise ValueError(f"split {split!r} has no annotation file; known splits: {', '.join(self.annotations)}")
+        return self
+
+    @property
+    def video_width(self) -> int:
+        """Channels of one clip: all streams, without the two temporal endpoint features."""
+        return sum(stream.width for stream in self.video_streams)
+
+
+class FeatureSettings(Record):
+    """How prepared features are stored."""
+
+    dtype: Literal["float16", "float32"] = "float32"
+
+
+class CorpusSettings(Record):
+    """The generated corpus of the ``mini`` scale (docs/generated_corpus.md)."""
+
+    seed: Annotated[int, Field(ge=0)] = 2018
+    train_queries: PositiveInt = 1024
+    val_queries: PositiveInt = 256
+    test_queries: PositiveInt = 256
+    queries_per_video: Annotated[int, Field(ge=1, le=4)] = 2
+    clips: Annotated[int, Field(ge=16)] = 32
+    short_video_fraction: Fraction = 0.15
+    """Share of videos that are shorter than the rest."""
+    short_feature_fraction: Fraction = 0.05
+    """Share of videos one of whose streams is one clip short of the duration."""
+    values_per_attribute: Annotated[int, Field(ge=3, le=12)] = 8
+    distractor_rate: Fraction = 0.35
+    """Share of the undescribed events that differ from a described one in exactly one attribute."""
+    omission_rate: Fraction = 0.3
+    """Share of sentences that leave one attribute out, where the video allows it without ambiguity."""
+    video_noise: Annotated[float, Field(ge=0)] = 0.6
+    """Independent noise of every clip; like the next three relative to the attributes' signal (both per channel)."""
+    appearance_noise: Annotated[float, Field(ge=0)] = 0.3
+    """Noise shared by the clips of one event: no two occurrences look alike."""
+    background: Annotated[float, Field(ge=0)] = 0.4
+    """Offset shared by all clips of one video."""
+    text_noise: Annotated[float, Field(ge=0)] = 0.2
+    """Independent noise of every token."""
+
+
+class ScheduleSettings(Record):
+    """Learning rate per epoch (D59): constant for ``hold_epochs``, then as ``shape`` says, to 0 at the last epoch."""
+
+    shape: Literal["linear", "cosine", "step", "constant"] = "linear"
+    hold_epochs: Annotated[int, Field(ge=0)] = 40
+    step_factor: Fraction = 0.1
+    """Factor after ``hold_epochs`` where ``shape`` is ``step``."""
+
+
+class TrainingSettings(Record):
+    """Optimisation; paper Table 9 and docs/interpretation.md (D59, D71)."""
+
+    batch_size: PositiveInt = 32
+    epochs: PositiveInt = 200
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    max_grad_norm: PositiveFloat = 0.1
+    schedule: ScheduleSettings = ScheduleSettings()
+    validate_every: PositiveInt = 1
+    """Epochs between validations; the last epoch is always validated."""
+
+
+class ExecutionSettings(Record):
+    """Where a run is computed. Not part of a run's identity: changing it retrains nothing."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt = 2
+    """CPU threads of one training; part of what "same machine, same bits" needs."""
+
+
+class RunSettings(Record):
+    """The resolved configuration of one run: everything that its numbers depend on."""
+
+    setting: str
+    method: str
+    variant: str
+    seed: Annotated[int, Field(ge=0)] = 2018
+    dataset: DatasetSettings
+    features: FeatureSettings = FeatureSettings()
+    training: TrainingSettings = TrainingSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    model: SerializeAsAny[Record]
+    """The method's own settings, of the type that its settings file names."""
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that defines the trained network, as plain data: runs with equal identities share one folder."""
+        return self.model_dump(mode="json", exclude={"variant", "execution"})

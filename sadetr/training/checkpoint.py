@@ -1,0 +1,111 @@
+"""Checkpoints: safetensors files that appear whole or not at all."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from sadetr.errors import ResultsError
+from sadetr.files import atomic_write_bytes
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class TrainingState:
+    """Everything that a training needs to go on after ``epoch`` finished epochs; random streams derive from it."""
+
+    fingerprint: str
+    """Of code, settings and features: a state of another training is not continued."""
+    epoch: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_value: float | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    weights: Weights = field(default_factory=dict)
+    best_weights: Weights = field(default_factory=dict)
+    optimiser: Weights = field(default_factory=dict)
+
+    _TENSORS = ("weights", "best_weights", "optimiser")
+    _VALUES = ("fingerprint", "epoch", "seconds", "best_epoch", "best_value", "history")
+
+    def save(self, path: Path) -> None:
+        """Write the state in one step."""
+        tensors = {f"{part}.{name}": value for part in self._TENSORS for name, value in getattr(self, part).items()}
+        values = json.dumps({name: getattr(self, name) for name in self._VALUES})
+        write_tensors(path, tensors, {"state": values})
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainingState":
+        """Read a state.
+
+        Raises:
+            ResultsError: the file is not a training state.
+        """
+        tensors, metadata = read_tensors(path)
+        try:
+            state = cls(**json.loads(metadata["state"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ResultsError(f"{path}: not a training state ({error}); delete it to train from the start") from error
+        for name, value in tensors.items():
+            part, _, key = name.partition(".")
+            getattr(state, part)[key] = value
+        return state
+
+
+def snapshot(module: nn.Module) -> Weights:
+    """Copy of the weights on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, module: nn.Module) -> Weights:
+    """Optimiser state by parameter name: ``<parameter>/<quantity>``."""
+    return {
+        f"{name}/{key}": value.detach().cpu().clone()
+        for name, parameter in module.named_parameters()
+        for key, value in optimiser.state[parameter].items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, module: nn.Module, tensors: Weights) -> None:
+    """Inverse of :func:`optimiser_tensors`."""
+    parameters = dict(module.named_parameters())
+    for name, value in tensors.items():
+        parameter, _, key = name.rpartition("/")
+        target = parameters[parameter]
+        # Step counters stay where a fresh optimiser keeps them; moments live beside their parameter.
+        optimiser.state[target][key] = value.to(target.device)
+
+
+def write_tensors(path: Path, tensors: Weights, metadata: dict[str, str]) -> None:
+    """Write a safetensors file in one step."""
+    content = {name: value.contiguous() for name, value in tensors.items()}
+    atomic_write_bytes(path, safetensors.torch.save(content, metadata))
+
+
+def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
+    """Read a safetensors file and its metadata.
+
+    Raises:
+        ResultsError: missing, truncated or not a safetensors file.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ResultsError(f"{path}: cannot be read as a checkpoint ({error})") from error
+
+
+def digest(weights: Weights) -> str:
+    """SHA-256 of all weights: equal digests are equal bits."""
+    sha = hashlib.sha256()
+    for name in sorted(weights):
+        sha.update(name.encode())
+        sha.update(weights[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,157 @@
+"""The training loop: knows batches, losses and epochs, and no method by name."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sadetr.data.batches import Split, TrainingEpochs
+from sadetr.errors import SadetrError
+from sadetr.evaluation.scorer import evaluate
+from sadetr.models.interface import Method, Step
+from sadetr.settings import RunSettings
+from sadetr.training.checkpoint import TrainingState, optimiser_tensors, restore_optimiser, snapshot
+from sadetr.training.prediction import predict
+from sadetr.training.reproducibility import Streams
+from sadetr.training.schedule import learning_rate
+
+
+class DivergedError(SadetrError):
+    """The loss is no longer a number."""
+
+
+class Trainer:
+    """Trains one method from a :class:`TrainingState`, an epoch at a time."""
+
+    def __init__(
+        self, model: Method, settings: RunSettings, train: Split, selection: Split, state: TrainingState
+    ) -> None:
+        """Continue ``state`` (a fresh one has epoch 0) with ``model`` already on its device."""
+        self._model = model
+        self._settings = settings.training
+        self._dataset = settings.dataset
+        self._selection = selection
+        self._streams = Streams(settings.seed)
+        self._epochs: TrainingEpochs = train.training_epochs(self._settings.batch_size, self._streams)
+        self._batches = math.ceil(len(train) / self._settings.batch_size)
+        self._device = next(model.parameters()).device
+        self._optimiser = torch.optim.AdamW(
+            model.parameters(), lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
+        )
+        self.state = state
+        if state.epoch:
+            model.load_state_dict(state.weights)
+            restore_optimiser(self._optimiser, model, state.optimiser)
+
+    def epochs(self) -> Iterator[TrainingState]:
+        """Train the remaining epochs; yields the state after each, complete and ready to be saved."""
+        with _progress(self._settings.epochs, self._batches) as report:
+            while self.state.epoch < self._settings.epochs:
+                started = time.perf_counter()
+                row = self._train_epoch(self.state.epoch, report)
+                row |= self._validate(self.state.epoch)
+                row["seconds"] = time.perf_counter() - started
+                self._update(row)
+                report.epoch(row)
+                yield self.state
+
+    def _train_epoch(self, epoch: int, report: "Report") -> dict[str, Any]:
+        rate = learning_rate(self._settings, epoch)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._streams.seed_global("dropout", epoch)
+        step = Step(epoch / self._settings.epochs, self._streams.torch("method", epoch))
+        self._model.train()
+        totals: dict[str, torch.Tensor] = {}
+        for batch in self._epochs.epoch(epoch):
+            terms = self._step(batch.to(self._device), step)
+            # Sums stay on the device: reading them here would wait for the GPU in every step.
+            for name, value in terms.items():
+                totals[name] = totals.get(name, 0) + value.detach()
+            report.step(epoch)
+        means = {name: value.item() / self._batches for name, value in totals.items()}
+        loss = sum(means.values())
+        if not math.isfinite(loss):
+            broken = ", ".join(name for name, value in means.items() if not math.isfinite(value))
+            raise DivergedError(
+                f"training diverged in epoch {epoch + 1}: {broken} is not finite. Lower training.learning_rate or "
+                "check the features with `prepare`; the state before this epoch is kept."
+            )
+        row = {"epoch": epoch + 1, "learning_rate": rate, "loss": loss}
+        return row | {f"loss/{name}": value for name, value in means.items()}
+
+    def _step(self, batch: Any, step: Step) -> dict[str, torch.Tensor]:
+        terms = self._model.objective(self._model(batch, step), batch)
+        self._optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.max_grad_norm)
+        self._optimiser.step()
+        return terms
+
+    def _validate(self, epoch: int) -> dict[str, Any]:
+        """Metrics on the selection split in every ``validate_every``-th epoch and in the last."""
+        finished = epoch + 1
+        if finished % self._settings.validate_every and finished != self._settings.epochs:
+            return {}
+        rows = predict(self._model, self._selection, self._settings.batch_size, self._device)
+        dataset = self._dataset
+        metrics = evaluate(
+            rows, self._selection.queries, highlights=dataset.highlights, clip_length=dataset.clip_length
+        )
+        split = dataset.selection.split
+        return {f"{split}/{name}": value for name, value in metrics.items() if "/" not in name}
+
+    def _update(self, row: dict[str, Any]) -> None:
+        state = self.state
+        state.epoch += 1
+        state.seconds += row["seconds"]
+        state.history.append(row)
+        state.weights = snapshot(self._model)
+        state.optimiser = optimiser_tensors(self._optimiser, self._model)
+        value = row.get(f"{self._dataset.selection.split}/{self._dataset.selection.metric}")
+        # The first of equally good epochs stays.
+        if value is not None and (state.best_value is None or value > state.best_value):
+            state.best_value, state.best_epoch, state.best_weights = value, state.epoch, state.weights
+
+
+class Report:
+    """Progress: a bar on a terminal, one plain line per epoch in a log."""
+
+    def __init__(self, epochs: int, batches: int, progress: Progress | None) -> None:
+        self._epochs = epochs
+        self._progress = progress
+        self._task = None if progress is None else progress.add_task("", total=epochs * batches)
+        self._batches = batches
+
+    def step(self, epoch: int) -> None:
+        """One training step of ``epoch`` (0-based) is done."""
+        if self._progress is not None:
+            description = f"epoch {epoch + 1}/{self._epochs}"
+            self._progress.update(self._task, description=description, advance=1)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch is done."""
+        metrics = [f"{name} {row[name]:.2f}" for name in row if name.endswith(("/R1@0.5", "/mAP")) and row[name]]
+        line = f"epoch {row['epoch']:>3}/{self._epochs}  loss {row['loss']:8.3f}  {'  '.join(metrics)}"
+        line = f"{line}  {row['seconds']:.1f} s"
+        if self._progress is None:
+            print(line, flush=True)
+        else:
+            self._progress.update(self._task, completed=row["epoch"] * self._batches)
+            self._progress.console.print(line)
+
+
+@contextmanager
+def _progress(epochs: int, batches: int) -> Iterator[Report]:
+    console = Console()
+    if not console.is_terminal:
+        yield Report(epochs, batches, None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        yield Report(epochs, batches, progress)

@@ -1,0 +1,46 @@
+"""Predictions of a split in the field's submission format."""
+
+from typing import Any
+
+import torch
+
+from sadetr.data.batches import Split
+from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
+from sadetr.models.interface import Method
+
+SALIENCY_DECIMALS = 4
+
+
+@torch.no_grad()
+def predict(model: Method, split: Split, batch_size: int, device: torch.device) -> list[dict[str, Any]]:
+    """Rows with qid, query, vid, windows and saliency, in annotation order; the model returns to its mode.
+
+    Windows are decoded with the annotated duration (D58), ranked, and post-processed as the dataset setting says;
+    saliency holds one score per clip of the features.
+    """
+    training = model.training
+    model.eval()
+    rows: list[dict[str, Any]] = []
+    for batch in split.prediction_batches(batch_size):
+        output = model(batch.to(device))
+        spans, scores, saliency = (
+            values.float().cpu().numpy() for values in (output.spans, output.scores, output.saliency)
+        )
+        for index in range(len(batch)):
+            query, length = split.queries[len(rows)], split.lengths[len(rows)]
+            windows = rank_windows(spans[index], scores[index], query.duration)
+            rules = split.dataset.postprocess
+            windows = postprocess_windows(windows, rules.clamp, rules.round_to)
+            rows.append(
+                {
+                    "qid": query.qid,
+                    "query": query.query,
+                    "vid": query.vid,
+                    "pred_relevant_windows": windows.tolist(),
+                    "pred_saliency_scores": [
+                        round(float(score), SALIENCY_DECIMALS) for score in saliency[index, :length]
+                    ],
+                }
+            )
+    model.train(training)
+    return rows

@@ -1,0 +1,228 @@
+"""One run from prepared features to checkpoints, history and predictions; can be killed at any moment and repeated."""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from sadetr.data.annotations import read_annotations
+from sadetr.data.batches import Split
+from sadetr.data.store import FeatureStore
+from sadetr.errors import ResultsError
+from sadetr.evaluation.predictions import write_predictions
+from sadetr.files import atomic_path, atomic_write_text
+from sadetr.models.interface import Method
+from sadetr.provenance import code_fingerprint, commit, config_fingerprint, system
+from sadetr.settings import RunSettings
+from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
+from sadetr.training.devices import claimed_device, device_name
+from sadetr.training.loop import Trainer
+from sadetr.training.prediction import predict
+from sadetr.training.reproducibility import Streams, make_deterministic
+
+CHECKPOINTS = ("best", "last")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Files of a run."""
+
+    path: Path
+
+    def checkpoint(self, name: str) -> Path:
+        """Weights, ``best`` or ``last``."""
+        return self.path / f"{name}.safetensors"
+
+    def predictions(self, checkpoint: str, split: str) -> Path:
+        """Predictions in submission format."""
+        return self.path / f"predictions.{checkpoint}.{split}.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """What an unfinished training continues from; gone once it is finished."""
+        return self.path / "state.safetensors"
+
+    @property
+    def provenance(self) -> Path:
+        """Written last: where it is, the run is complete."""
+        return self.path / "provenance.json"
+
+    def outputs(self, report_splits: list[str]) -> list[Path]:
+        """Everything that a finished run holds."""
+        files = [self.path / "config.json", self.path / "history.parquet", self.provenance]
+        files += [self.checkpoint(name) for name in CHECKPOINTS]
+        return files + [self.predictions(name, split) for name in CHECKPOINTS for split in report_splits]
+
+
+def train(settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path) -> None:
+    """Train one run, or finish one that was interrupted.
+
+    Args:
+        settings: resolved settings of the run.
+        module: importable module of the method, with ``build(settings)``.
+        store_path: prepared features.
+        annotations: split -> annotation file.
+        folder: of the run; created if needed.
+
+    Raises:
+        SadetrError: features, annotations or the folder are not usable.
+    """
+    run = RunFolder(folder)
+    store = FeatureStore.open(store_path)
+    fingerprints = {
+        "code_fingerprint": code_fingerprint("sadetr.training.run", module),
+        "config_fingerprint": config_fingerprint(settings),
+        "features": _features_digest(store),
+    }
+    with _exclusive(folder):
+        if _is_complete(run, settings, fingerprints):
+            print(f"{folder}: already trained with these settings and this code")
+            return
+        with claimed_device(settings.execution.device) as device:
+            make_deterministic(settings.execution.threads)
+            splits = {
+                split: Split(read_annotations(file, settings.dataset.clip_length), store, settings.dataset)
+                for split, file in annotations.items()
+            }
+            model = _build(settings, module).to(device)
+            state = _load_state(run, _state_fingerprint(fingerprints, device))
+            _train(run, settings, model, splits, state)
+            _finish(run, settings, model, splits, state, fingerprints, device)
+
+
+def _train(
+    run: RunFolder, settings: RunSettings, model: Method, splits: dict[str, Split], state: TrainingState
+) -> None:
+    dataset = settings.dataset
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    train_split = splits[dataset.train_split]
+    print(
+        f"{settings.method}/{settings.variant} seed {settings.seed}: {parameters:,} parameters, "
+        f"{len(train_split):,} training queries",
+        flush=True,
+    )
+    if state.epoch:
+        print(f"continuing after epoch {state.epoch} of {settings.training.epochs}", flush=True)
+    trainer = Trainer(model, settings, train_split, splits[dataset.selection.split], state)
+    for reached in trainer.epochs():
+        reached.save(run.state)
+
+
+def _finish(
+    run: RunFolder,
+    settings: RunSettings,
+    model: Method,
+    splits: dict[str, Split],
+    state: TrainingState,
+    fingerprints: dict[str, str],
+    device: torch.device,
+) -> None:
+    """Write everything that a finished run holds, its provenance last, then drop the state."""
+    weights = {"best": state.best_weights, "last": state.weights}
+    epochs = {"best": state.best_epoch, "last": state.epoch}
+    for name in CHECKPOINTS:
+        write_tensors(run.checkpoint(name), weights[name], {"epoch": str(epochs[name]), **fingerprints})
+        _write_predictions(run, name, settings, model, weights[name], splits, device)
+    atomic_write_text(run.path / "config.json", settings.model_dump_json(indent=2) + "\n")
+    with atomic_path(run.path / "history.parquet") as temporary:
+        pq.write_table(_history_table(state.history), temporary)
+    provenance: dict[str, Any] = {
+        **fingerprints,
+        **system(),
+        "commit": commit(),
+        "device": device_name(device),
+        "train_seconds": state.seconds,
+        "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "epochs": epochs,
+        "weights_sha256": {name: digest(weights[name]) for name in CHECKPOINTS},
+    }
+    atomic_write_text(run.provenance, json.dumps(provenance, indent=2) + "\n")
+    run.state.unlink(missing_ok=True)
+
+
+def _write_predictions(
+    run: RunFolder,
+    name: str,
+    settings: RunSettings,
+    model: Method,
+    weights: Weights,
+    splits: dict[str, Split],
+    device: torch.device,
+) -> None:
+    model.load_state_dict(weights)
+    for split in settings.dataset.report_splits:
+        rows = predict(model, splits[split], settings.training.batch_size, device)
+        write_predictions(run.predictions(name, split), rows)
+
+
+def _build(settings: RunSettings, module: str) -> Method:
+    Streams(settings.seed).seed_global("initialisation", 0)
+    return importlib.import_module(module).build(settings)
+
+
+def _history_table(history: list[dict[str, Any]]) -> pa.Table:
+    """Wide table; an epoch without validation has nulls."""
+    columns = dict.fromkeys(name for row in history for name in row)
+    return pa.table({name: [row.get(name) for row in history] for name in columns})
+
+
+def _state_fingerprint(fingerprints: dict[str, str], device: torch.device) -> str:
+    """Continuing is bit-identical only on the same code, settings, features, torch and device."""
+    parts = [*fingerprints.values(), system()["torch"], device_name(device)]
+    return " | ".join(parts)
+
+
+def _features_digest(store: FeatureStore) -> str:
+    """Hash of the checksums of all arrays: equal where the features are, whatever code prepared them."""
+    files = {name: record["sha256"] for name, record in store.manifest["files"].items()}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _load_state(run: RunFolder, fingerprint: str) -> TrainingState:
+    if run.state.exists():
+        state = TrainingState.load(run.state)
+        if state.fingerprint == fingerprint:
+            return state
+        print(
+            f"{run.state}: belongs to other code, settings, features or hardware; training from the start", flush=True
+        )
+        run.state.unlink()
+    return TrainingState(fingerprint)
+
+
+def _is_complete(run: RunFolder, settings: RunSettings, fingerprints: dict[str, str]) -> bool:
+    if not all(path.exists() for path in run.outputs(settings.dataset.report_splits)):
+        return False
+    recorded = json.loads(run.provenance.read_text())
+    return all(recorded.get(key) == value for key, value in fingerprints.items())
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Wait for whoever else is training this run: a process that outlived a killed Snakemake, say."""
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"{folder}: another process is training this run; waiting for it", flush=True)
+        lock.acquire()
+    except OSError as error:
+        raise ResultsError(
+            f"{folder}: cannot be written ({error.strerror or error}). Check that the results folder is writable and "
+            "the disk has room, then run the same command again."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

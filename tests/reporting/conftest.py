@@ -1,0 +1,141 @@
+"""Synthetic runs: metrics and histories as a training writes them, a few rows each."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sadetr.configuration import ScaleSettings
+from sadetr.experiments import Experiment, Row, RunId
+from sadetr.reporting.metrics import ScaleResults, write_run_metrics
+from sadetr.reporting.paper import PaperTable, PaperValue
+
+SYSTEM = {
+    "commit": "0" * 40,
+    "code_fingerprint": "c0de",
+    "config_fingerprint": "c0f1",
+    "device": "cpu",
+    "python": "3.11.0",
+    "torch": "2.13.0",
+    "numpy": "2.4.6",
+    "train_seconds": 1.5,
+}
+GENERATED = "generated data: not comparable with the paper"
+
+
+@pytest.fixture
+def generated() -> ScaleSettings:
+    """A scale whose numbers may not be compared."""
+    return ScaleSettings(name="mini", reference="mini", label=GENERATED, data="generated")
+
+
+@pytest.fixture
+def official() -> ScaleSettings:
+    """A scale whose numbers may be compared."""
+    return ScaleSettings(name="paper", reference="paper", label="", data="official")
+
+
+def metric_row(run: RunId, scale: ScaleSettings, metric: str, value: float | None, /, **changes: object) -> dict:
+    """One valid row of a run's metrics."""
+    row = {
+        "scale": scale.name,
+        "setting": run.setting,
+        "method": run.method,
+        "variant": run.variant,
+        "seed": run.seed,
+        "split": "val",
+        "checkpoint": "best",
+        "epoch": 3,
+        "metric": metric,
+        "value": value,
+        "origin": "trained",
+        "data": scale.data,
+        **SYSTEM,
+    }
+    return {**row, **changes}
+
+
+def run_id(variant: str, seed: int = 2018) -> RunId:
+    """A run of the one setting and method that these tests know."""
+    return RunId("qvhighlights", "sa_detr", variant, seed)
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """Write ``metrics.parquet`` of one run, and return its folder."""
+
+    def write(
+        run: RunId, scale: ScaleSettings, values: dict[str, float | None], epochs: list[float | None] = ()
+    ) -> Path:
+        folder = tmp_path / scale.name / "runs" / run.folder
+        write_run_metrics([metric_row(run, scale, *item) for item in values.items()], folder / "metrics.parquet")
+        if epochs:
+            history = {"epoch": range(1, len(epochs) + 1), "loss": [1.0] * len(epochs), "val/mAP": epochs}
+            pq.write_table(pa.table(history), folder / "history.parquet")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Callable[[ScaleSettings], ScaleResults]:
+    """The runs that :func:`write_run` wrote."""
+    return lambda scale: ScaleResults(tmp_path, scale)
+
+
+@pytest.fixture
+def experiment() -> Experiment:
+    """Three rows of our own and one of another method; row c repeats row a's run."""
+    return Experiment(
+        name="table4",
+        kind="table",
+        number=4,
+        title="Components & losses_50%",
+        split="val",
+        checkpoint="best",
+        metrics=("R1@0.5", "mAP", "HD_mAP"),
+        label_columns=("FA", "Method"),
+        rows=(
+            Row("a", {"FA": "", "Method": "plain"}, (run_id("plain"),)),
+            Row("b", {"FA": "x", "Method": "A|B_{$}"}, (run_id("full", 0), run_id("full", 1), run_id("full", 2))),
+            Row("c", {"FA": "", "Method": "<other>"}, ()),
+        ),
+        note="",
+    )
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> PaperTable:
+    """Numbers for every cell of :func:`experiment`; one is not reported, three carry notes."""
+    noted = {("a", "mAP"): "Seen twice_&_50%.", ("b", "mAP"): "Seen twice_&_50%.", ("a", "R1@0.5"): "A <doubt>."}
+    printed = {
+        "a": {"R1@0.5": 60.0, "mAP": 40.0, "HD_mAP": 39.0},
+        "b": {"R1@0.5": 65.0, "mAP": 45.0, "HD_mAP": 40.0},
+        "c": {"R1@0.5": 65.0, "mAP": 44.0, "HD_mAP": None},
+    }
+    values = {}
+    for row, numbers in printed.items():
+        for metric, value in numbers.items():
+            note = "Another method." if row == "c" else noted.get((row, metric), "")
+            values[row, metric] = PaperValue(
+                row=row, metric=metric, value=value, std=None, split="val", seeds=1, note=note
+            )
+    return PaperTable(tmp_path / "table4.csv", values)
+
+
+TOLERANCES = {"R1@0.5": 1.6, "mAP": 1.2, "HD_mAP": 0.6}
+
+
+@pytest.fixture
+def complete_runs(write_run: Callable[..., Path]) -> Callable[[ScaleSettings], None]:
+    """Write every run of :func:`experiment`: row a at the paper's numbers, row b at means 65.5, 44.0 and 40.0."""
+
+    def write(scale: ScaleSettings) -> None:
+        write_run(run_id("plain"), scale, {"R1@0.5": 60.0, "mAP": 40.0, "HD_mAP": 39.0})
+        for seed, shift in enumerate((-1.0, 0.0, 1.0)):
+            values = {"R1@0.5": 65.5 + shift, "mAP": 44.0 + shift, "HD_mAP": 40.0 + shift}
+            write_run(run_id("full", seed), scale, values)
+
+    return write

@@ -1,0 +1,117 @@
+"""The commands on the real experiments and the paper's own numbers, with synthetic runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sadetr.configuration import load_scale
+from sadetr.errors import ResultsError, SettingsError
+from sadetr.experiments import experiment_names, load_experiment
+from sadetr.reporting.command import (
+    compare_command,
+    comparison_command,
+    figure_command,
+    gather_command,
+    table_command,
+)
+from sadetr.reporting.metrics import read_metrics, write_run_metrics
+from sadetr.reporting.paper import load_paper_table
+
+from .conftest import GENERATED, metric_row
+
+EPOCHS = [10.0, 20.0, 30.0]
+
+
+@pytest.fixture
+def all_runs(tmp_path, write_run):
+    """Every run of every experiment, each metric on each split."""
+
+    def write(scale):
+        experiments = [load_experiment(name, scale) for name in experiment_names()]
+        metrics = dict.fromkeys(metric for experiment in experiments for metric in experiment.metrics)
+        for run in dict.fromkeys(run for experiment in experiments for run in experiment.runs):
+            folder = write_run(run, scale, {}, EPOCHS)
+            rows = [metric_row(run, scale, m, 50.0, split=split) for split in ("val", "test") for m in metrics]
+            write_run_metrics(rows, folder / "metrics.parquet")
+
+    return write
+
+
+def test_everything_at_the_mini_scale(tmp_path, all_runs, capsys):
+    scale = load_scale("mini")
+    all_runs(scale)
+    written = gather_command(scale, tmp_path) + comparison_command(scale, tmp_path)
+    for name in experiment_names():
+        written += (table_command if name.startswith("table") else figure_command)(name, scale, tmp_path)
+    out = tmp_path / "mini"
+    expected = [out / "metrics.parquet", *(out / f"comparison.{suffix}" for suffix in ("csv", "md", "html"))]
+    expected += [out / "tables" / f"table4.{suffix}" for suffix in ("csv", "md", "tex", "html")]
+    expected += [out / "figures" / f"figure5.{suffix}" for suffix in ("pdf", "svg", "png")]
+    assert set(expected) <= set(written)
+    assert all(path.stat().st_size > 0 for path in written)
+    assert len(set(read_metrics(out / "metrics.parquet")["variant"].to_pylist())) == 11
+
+    before = sorted(tmp_path.rglob("*"))
+    assert compare_command(scale, tmp_path) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert GENERATED in capsys.readouterr().out
+
+
+def test_every_paper_number_is_rendered(tmp_path):
+    scale = load_scale("mini")
+    for name in ("table1", "table4"):
+        for path in table_command(name, scale, tmp_path):
+            text = path.read_text()
+            for value in load_paper_table(name).values.values():
+                assert value.value is None or f"{value.value:.2f}" in text
+
+
+def test_exit_code_at_the_paper_scale(tmp_path, all_runs, capsys):
+    scale = load_scale("paper")
+    all_runs(scale)
+    assert compare_command(scale, tmp_path) == 1  # 50 is below the paper on R1@0.5
+    assert compare_command(scale, tmp_path, ["figure5"]) == 0
+    assert "below" in capsys.readouterr().out
+
+
+def test_errors(tmp_path):
+    scale = load_scale("mini")
+    with pytest.raises(SettingsError, match="figure5 is a figure"):
+        table_command("figure5", scale, tmp_path)
+    with pytest.raises(SettingsError, match="table9"):
+        table_command("table9", scale, tmp_path)
+    with pytest.raises(ResultsError, match="no run to gather"):
+        gather_command(scale, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from sadetr.configuration import load_scale
+from sadetr.reporting.command import comparison_command, figure_command, gather_command, table_command
+scale, results = load_scale("mini"), Path(sys.argv[1])
+gather_command(scale, results)
+table_command("table4", scale, results)
+comparison_command(scale, results)
+assert not {"torch", "pandas", "matplotlib", "seaborn"} & set(sys.modules), "a table needs none of them"
+figure_command("figure5", scale, results)
+assert "torch" not in sys.modules
+"""
+
+
+def test_bytes_are_equal_across_processes(tmp_path, all_runs):
+    all_runs(load_scale("mini"))
+    kept: list[dict[Path, bytes]] = []
+    for seed in ("1", "2"):
+        environment = {"PYTHONHASHSEED": seed, "MPLCONFIGDIR": str(tmp_path / "matplotlib"), "PATH": ""}
+        subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], check=True, env=environment, timeout=120)
+        out = tmp_path / "mini"
+        written = [path for path in out.rglob("*.*") if path.is_file() and "runs" not in path.parts]
+        kept.append({path: path.read_bytes() for path in written})
+        for path in written:
+            path.unlink()
+    assert len(kept[0]) == 1 + 4 + 3 + 3
+    assert kept[0] == kept[1]
