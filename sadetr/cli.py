@@ -105,11 +105,20 @@ def evaluate(
     baseline: Annotated[
         str | None, typer.Option(help="Score a trivial predictor: whole_video, mean_span or random_spans.")
     ] = None,
-    annotations: Annotated[Path | None, typer.Option(help="Default: the scale's own, of --split.")] = None,
-    train_annotations: Annotated[Path | None, typer.Option(help="What mean_span learns from; same default.")] = None,
-    split: Annotated[str, typer.Option(help="Split to score, where no --annotations are given.")] = "val",
+    annotations: Annotated[Path | None, typer.Option(help="Ground truth; default: the scale's own of --split.")] = None,
+    train_annotations: Annotated[
+        Path | None, typer.Option(help="What mean_span learns from; default: the scale's own.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to score where no --annotations are given.")] = "val",
     setting: Setting = "qvhighlights",
     out: Annotated[Path | None, typer.Option(help="Also write the metrics as JSON.")] = None,
+    output_format: Annotated[
+        str, typer.Option("--format", help="Of --out: flat, or the structure of moment-detr's or cg-detr's evaluator.")
+    ] = "flat",
+    bootstrap: Annotated[int | None, typer.Option(help="Confidence intervals from this many resamples.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Paired permutation test against this prediction file.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Also write every query's contribution as CSV.")] = None,
+    seed: Annotated[int, typer.Option(help="Of resampling and of random_spans.")] = 0,
     scale: Scale = "mini",
     results: Results = RESULTS,
     data_root: DataRoot = None,
@@ -124,12 +133,40 @@ def evaluate(
     from sadetr.evaluation.command import evaluate_command
 
     dataset = resolve_dataset(setting, scale)
-    if split not in dataset.annotations:
-        raise SettingsError(f"no split {split!r} in setting {setting!r}; known: {', '.join(dataset.annotations)}")
     if annotations is None:
         files = layout.annotations(dataset)
+        if split not in files:
+            raise SettingsError(f"no split {split!r} in setting {setting!r}; known: {', '.join(files)}")
         annotations, train_annotations = files[split], train_annotations or files[dataset.train_split]
-    evaluate_command(dataset, annotations, predictions, baseline, train_annotations, out)
+    evaluate_command(
+        dataset,
+        annotations,
+        predictions,
+        baseline,
+        train_annotations,
+        out,
+        format=output_format,
+        bootstrap=bootstrap,
+        against=against,
+        seed=seed,
+        queries=queries,
+    )
+
+
+@app.command()
+def submit(
+    val: Annotated[Path, typer.Option(help="Predictions of the validation split.")],
+    test: Annotated[Path, typer.Option(help="Predictions of the test split.")],
+    val_annotations: Annotated[Path, typer.Option(help="Annotations of the validation split.")],
+    test_annotations: Annotated[Path, typer.Option(help="Annotations of the test split, labels not needed.")],
+    out: Annotated[Path, typer.Option(help="The zip to write.")],
+    setting: Setting = "qvhighlights",
+    scale: Scale = "paper",
+) -> None:
+    """Check two prediction files line by line and pack them for the QVHighlights server."""
+    from sadetr.evaluation.command import submit_command
+
+    submit_command(resolve_dataset(setting, scale), val, test, val_annotations, test_annotations, out)
 
 
 @app.command()

@@ -1,10 +1,13 @@
 """Writing files so that a reader never sees half of one."""
 
 import contextlib
+import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from sadetr.errors import ResultsError
 
@@ -23,13 +26,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        # Errors about other files (an input that vanished, say) are not ours to explain.
-        if error.filename is not None and Path(error.filename).parent != path.parent:
-            raise
-        raise ResultsError(
-            f"{path}: cannot be written ({error.strerror or error}). Check that the folder is writable and the disk "
-            "has room, then run the same command again; nothing was left half-written."
-        ) from error
+        raise_unwritable(path, error)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -46,3 +43,73 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
 def atomic_write_text(path: Path | str, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path`` in one step."""
     atomic_write_bytes(path, text.encode("utf-8"))
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path | str, marker: str) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` on success, remove it on failure.
+
+    An existing folder is replaced only if it is empty or contains the file ``marker``, that is, if an earlier run of
+    the same step made it. What a killed run left behind is removed by the next one.
+
+    Raises:
+        ResultsError: the folder cannot be written, or something else already lies there.
+    """
+    path = Path(path)
+    stem = f".{path.name}.{secrets.token_hex(4)}"
+    temporary, replaced = path.with_name(f"{stem}.tmp"), path.with_name(f"{stem}.old.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not ((path / marker).is_file() or (path.is_dir() and not any(path.iterdir()))):
+            raise ResultsError(
+                f"{path}: already exists and holds no {marker}, so it is not an earlier output of this step and is not "
+                "overwritten. Choose another folder, or move this one away."
+            )
+        for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+            _remove_unless_in_use(leftover)
+        temporary.mkdir()
+        with _locked(temporary):
+            yield temporary
+            if path.exists():
+                path.rename(replaced)
+            temporary.rename(path)
+    except OSError as error:
+        raise_unwritable(path, error)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on ``folder`` that disappears with the process, however it ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_unless_in_use(folder: Path) -> None:
+    with contextlib.suppress(OSError), _locked(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def raise_unwritable(path: Path, error: OSError) -> NoReturn:
+    """Explain a failure to write ``path``; an error about another file (an input that vanished, say) goes on as it is.
+
+    Raises:
+        ResultsError: ``path``, a parent or a sibling could not be written.
+    """
+    named = path if error.filename is None else Path(error.filename)
+    if named not in path.parents and path.parent not in named.parents:
+        raise error
+    raise ResultsError(
+        f"{path}: cannot be written ({error.strerror or error}). Check that the folder is writable and the disk "
+        "has room, then run the same command again; nothing was left half-written."
+    ) from error

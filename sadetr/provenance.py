@@ -31,7 +31,7 @@ EXEMPT = {
 
 def config_fingerprint(settings: RunSettings) -> str:
     """Hash of everything that defines the trained network."""
-    return _hash(json.dumps(settings.identity(), sort_keys=True))
+    return fingerprint(settings.identity())
 
 
 @functools.cache
@@ -55,6 +55,11 @@ def code_fingerprint(*roots: str) -> str:
         seen[module] = _normalised(tree)
         pending += [name for name in _imports(tree, module, path) if name.partition(".")[0] in packages]
     return _hash("\n".join(f"{module}\n{source}" for module, source in sorted(seen.items())))
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash of JSON-serialisable parts."""
+    return _hash(json.dumps(parts, sort_keys=True))
 
 
 def _hash(text: str) -> str:

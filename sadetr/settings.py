@@ -109,17 +109,17 @@ class CorpusSettings(Record):
     short_feature_fraction: Fraction = 0.05
     """Share of videos one of whose streams is one clip short of the duration."""
     values_per_attribute: Annotated[int, Field(ge=3, le=12)] = 8
-    distractor_rate: Fraction = 0.35
+    distractor_rate: Fraction = 0.15
     """Share of the undescribed events that differ from a described one in exactly one attribute."""
-    omission_rate: Fraction = 0.3
+    omission_rate: Fraction = 0.1
     """Share of sentences that leave one attribute out, where the video allows it without ambiguity."""
-    video_noise: Annotated[float, Field(ge=0)] = 0.6
+    video_noise: Annotated[float, Field(ge=0)] = 0.4
     """Independent noise of every clip; like the next three relative to the attributes' signal (both per channel)."""
-    appearance_noise: Annotated[float, Field(ge=0)] = 0.3
+    appearance_noise: Annotated[float, Field(ge=0)] = 0.2
     """Noise shared by the clips of one event: no two occurrences look alike."""
-    background: Annotated[float, Field(ge=0)] = 0.4
+    background: Annotated[float, Field(ge=0)] = 0.3
     """Offset shared by all clips of one video."""
-    text_noise: Annotated[float, Field(ge=0)] = 0.2
+    text_noise: Annotated[float, Field(ge=0)] = 0.1
     """Independent noise of every token."""
 
 

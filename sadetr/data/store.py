@@ -12,12 +12,9 @@ Rows are stored as training needs them (cut, l2-normalised), so that a batch is 
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +22,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sadetr.errors import DataError, ResultsError, StoreError
+from sadetr.errors import DataError, StoreError
+from sadetr.files import atomic_folder
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -271,68 +269,6 @@ class _ArrayWriter:
         # After a failed write (disk full) closing tries to flush again; the first error is the one to report.
         with contextlib.suppress(OSError):
             self._file.close()
-
-
-@contextlib.contextmanager
-def atomic_folder(path: Path | str, marker: str) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; rename it to ``path`` on success, remove it on failure.
-
-    An existing folder is replaced only if it is empty or contains the file ``marker``, that is, if an earlier run of
-    the same step made it. What a killed run left behind is removed by the next one.
-
-    Raises:
-        ResultsError: the folder cannot be written, or something else already lies there.
-    """
-    path = Path(path)
-    stem = f".{path.name}.{secrets.token_hex(4)}"
-    temporary, replaced = path.with_name(f"{stem}.tmp"), path.with_name(f"{stem}.old.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not ((path / marker).is_file() or (path.is_dir() and not any(path.iterdir()))):
-            raise ResultsError(
-                f"{path}: already exists and holds no {marker}, so it is not an earlier output of this step and is not "
-                "overwritten. Choose another folder, or move this one away."
-            )
-        for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-            _remove_unless_in_use(leftover)
-        temporary.mkdir()
-        with _locked(temporary):
-            yield temporary
-            if path.exists():
-                path.rename(replaced)
-            temporary.rename(path)
-    except OSError as error:
-        # Errors about other files (an input that vanished, say) are not ours to explain.
-        named = path if error.filename is None else Path(error.filename)
-        if named not in path.parents and path.parent not in named.parents:
-            raise
-        raise ResultsError(
-            f"{path}: cannot be written ({error.strerror or error}). Check that the folder is writable and the disk "
-            "has room, then run the same command again; nothing was left half-written."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on ``folder`` that disappears with the process, however it ends.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove_unless_in_use(folder: Path) -> None:
-    with contextlib.suppress(OSError), _locked(folder):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _gather(

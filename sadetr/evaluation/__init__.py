@@ -1,1 +1,4 @@
-"""The scorer: metrics of moment retrieval and highlight detection from prediction files. float64, no torch."""
+"""Scores of moment retrieval and highlight detection, prediction files and their post-processing.
+
+The definitions are in docs/metrics.md. Nothing here needs torch.
+"""

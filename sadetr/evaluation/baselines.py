@@ -1,4 +1,4 @@
-"""Trivial predictors: what a model must beat to have learned anything."""
+"""Predictors that look at neither video nor text: the floor that every method must beat."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,74 +6,81 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sadetr.data.annotations import Query
-from sadetr.errors import DataError
-from sadetr.evaluation.postprocess import rank_windows
+from sadetr.data.annotations import Query, clip_count
+from sadetr.errors import SettingsError
+from sadetr.evaluation.moment_retrieval import MAX_PREDICTIONS
+from sadetr.evaluation.postprocess import DECIMALS
+from sadetr.evaluation.predictions import SALIENCY, WINDOWS
 
-SEED = 2018
-RANDOM_SPANS = 10
-
-Spans = Callable[[Query], tuple[NDArray[np.float64], NDArray[np.float64]]]
-
-
-def whole_video(train: Sequence[Query]) -> Spans:
-    """One window: the whole video."""
-    return lambda query: (np.array([[0.5, 1.0]]), np.ones(1))
+Baseline = Callable[[Sequence[Query], Sequence[Query] | None, np.random.Generator], list[NDArray[np.float64]]]
 
 
-def mean_span(train: Sequence[Query]) -> Spans:
-    """One window: mean centre and mean width of all training windows.
+def whole_video(
+    queries: Sequence[Query], training: Sequence[Query] | None, rng: np.random.Generator
+) -> list[NDArray[np.float64]]:
+    """The whole video for every query."""
+    return [np.array([[0.0, query.duration, 1.0]]) for query in queries]
+
+
+def mean_span(
+    queries: Sequence[Query], training: Sequence[Query] | None, rng: np.random.Generator
+) -> list[NDArray[np.float64]]:
+    """The mean start and end of all training windows, as fractions of their videos.
 
     Raises:
-        DataError: no training annotations with windows.
+        SettingsError: there are no training windows.
     """
-    windows = [query.windows / query.duration for query in train if query.windows is not None]
-    if not windows:
-        raise DataError("the mean span needs training annotations with windows: give --train-annotations")
-    ends = np.concatenate(windows)
-    mean = np.array([[ends.mean(), (ends[:, 1] - ends[:, 0]).mean()]])
-    return lambda query: (mean, np.ones(1))
+    spans = [query.windows / query.duration for query in training or () if query.windows is not None]
+    if not spans:
+        raise SettingsError("the baseline mean_span needs training annotations with windows; name their file")
+    start, end = np.concatenate(spans).mean(axis=0)
+    return [np.array([[start * query.duration, end * query.duration, 1.0]]) for query in queries]
 
 
-def random_spans(train: Sequence[Query]) -> Spans:
-    """Ten windows with uniform ends, in an order that is as random; the same for every call."""
-    rng = np.random.default_rng(SEED)
+def random_spans(
+    queries: Sequence[Query], training: Sequence[Query] | None, rng: np.random.Generator
+) -> list[NDArray[np.float64]]:
+    """Ten windows between two uniformly drawn points each."""
+    ends = np.sort(rng.random((len(queries), MAX_PREDICTIONS, 2)), axis=2)
+    scores = np.sort(rng.random((len(queries), MAX_PREDICTIONS)), axis=1)[:, ::-1]
+    return [
+        np.column_stack([query_ends * query.duration, query_scores])
+        for query, query_ends, query_scores in zip(queries, ends, scores, strict=True)
+    ]
 
-    def draw(query: Query) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        ends = np.sort(rng.random((RANDOM_SPANS, 2)), axis=1)
-        spans = np.stack((ends.mean(1), ends[:, 1] - ends[:, 0]), axis=1)
-        return spans, np.linspace(1, 0, RANDOM_SPANS, endpoint=False)
 
-    return draw
-
-
-BASELINES: dict[str, Callable[[Sequence[Query]], Spans]] = {
+BASELINES: dict[str, Baseline] = {
     "whole_video": whole_video,
     "mean_span": mean_span,
     "random_spans": random_spans,
 }
 
 
-def baseline_predictions(
-    name: str, queries: Sequence[Query], train: Sequence[Query], clip_length: float
+def baseline_rows(
+    name: str, queries: Sequence[Query], *, training: Sequence[Query] | None, clip_length: float, seed: int
 ) -> list[dict[str, Any]]:
-    """Submission rows of a trivial predictor for ``queries``; ``train`` is what it may learn from.
+    """Submission rows of the baseline ``name``, with saliency 0 for every clip.
 
-    Saliency is the same for every clip.
+    Args:
+        name: one of BASELINES.
+        queries: what to predict.
+        training: annotations that a baseline may learn from.
+        clip_length: seconds per clip.
+        seed: of the random draws.
 
     Raises:
-        DataError: unknown name, or nothing to learn from.
+        SettingsError: unknown name, or the baseline lacks training annotations.
     """
     if name not in BASELINES:
-        raise DataError(f"no trivial predictor {name!r}; known: {', '.join(BASELINES)}")
-    spans = BASELINES[name](train)
+        raise SettingsError(f"there is no baseline {name!r}; choose one of {', '.join(BASELINES)}")
+    predicted = BASELINES[name](queries, training, np.random.default_rng(seed))
     return [
         {
             "qid": query.qid,
             "query": query.query,
             "vid": query.vid,
-            "pred_relevant_windows": rank_windows(*spans(query), query.duration).tolist(),
-            "pred_saliency_scores": [0.0] * max(int(query.duration / clip_length), 1),
+            WINDOWS: np.round(windows, DECIMALS).tolist(),
+            SALIENCY: [0.0] * clip_count(query.duration, clip_length),
         }
-        for query in queries
+        for query, windows in zip(queries, predicted, strict=True)
     ]

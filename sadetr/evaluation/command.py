@@ -1,13 +1,25 @@
-"""Scoring a prediction file, or a trivial predictor, by hand."""
+"""What ``evaluate`` and ``submit`` do once the command line has been parsed."""
 
+import csv
+import io
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from sadetr.data.annotations import read_annotations
-from sadetr.errors import DataError
-from sadetr.evaluation.baselines import baseline_predictions
+from sadetr.data.annotations import Query, read_annotations
+from sadetr.errors import SettingsError
+from sadetr.evaluation.baselines import baseline_rows
+from sadetr.evaluation.formats import FORMATS, differences_table, metrics_tables
 from sadetr.evaluation.predictions import read_predictions
-from sadetr.evaluation.scorer import evaluate
+from sadetr.evaluation.scorer import Scores, metrics_of, score
+from sadetr.evaluation.significance import (
+    Contributions,
+    confidence_intervals,
+    contributions_of,
+    paired_permutation_test,
+)
+from sadetr.evaluation.submission import MEMBERS, validate_submission, write_submission
 from sadetr.files import atomic_write_text
 from sadetr.settings import DatasetSettings
 
@@ -19,41 +31,120 @@ def evaluate_command(
     baseline: str | None = None,
     train_annotations: Path | None = None,
     out: Path | None = None,
-) -> dict[str, float | None]:
-    """Print every metric of a prediction file or trivial predictor, and write them to ``out`` as JSON.
+    *,
+    format: str = "flat",
+    bootstrap: int | None = None,
+    against: Path | None = None,
+    seed: int = 0,
+    queries: Path | None = None,
+) -> None:
+    """Score one prediction file, or a baseline, and print the metrics.
+
+    Args:
+        dataset: the benchmark's setting.
+        annotations: ground truth.
+        predictions, baseline: exactly one of them: a file for the same split, or a name from the baselines.
+        train_annotations: what a baseline may learn from.
+        out: JSON file for all metrics; in the format "flat" with intervals and comparison where asked for.
+        format: "flat" (unrounded), "moment-detr" or "cg-detr" (those evaluators' structure).
+        bootstrap: resamples for confidence intervals, or None.
+        against: predictions of the same queries for a paired test, or None.
+        seed: of everything that is drawn.
+        queries: CSV file for the contribution of every query to every metric, or None.
 
     Raises:
-        DataError: files that are missing or malformed, or neither predictions nor a baseline.
+        SettingsError: the arguments do not go together.
+        DataError: an input file is missing or malformed.
+        ResultsError: an output cannot be written.
     """
-    queries = read_annotations(annotations, dataset.clip_length)
-    if (predictions is None) == (baseline is None):
-        raise DataError("say what to score: either --predictions FILE or --baseline NAME")
+    _check(predictions, baseline, format, bootstrap)
+    truth = read_annotations(annotations, dataset.clip_length)
     if predictions is not None:
-        rows = read_predictions(predictions, queries, dataset.highlights)
+        rows = read_predictions(predictions, truth, dataset.highlights)
     else:
-        train = read_annotations(train_annotations, dataset.clip_length) if train_annotations else []
-        rows = baseline_predictions(baseline or "", queries, train, dataset.clip_length)
-    metrics = evaluate(rows, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
-    _print(metrics, len(queries))
+        training = None if train_annotations is None else read_annotations(train_annotations, dataset.clip_length)
+        rows = baseline_rows(baseline, truth, training=training, clip_length=dataset.clip_length, seed=seed)
+    scores = _score(rows, truth, dataset)
+    metrics = metrics_of(scores)
+    report: dict[str, Any] = {
+        "setting": dataset.name,
+        "predictions": baseline if predictions is None else str(predictions),
+        "queries": len(truth),
+        "metrics": metrics,
+    }
+    contributions = contributions_of(scores) if bootstrap or against or queries else None
+    intervals = confidence_intervals(contributions, bootstrap, seed) if bootstrap else None
+    tables = metrics_tables(metrics, intervals)
+    if intervals is not None:
+        report["intervals"] = intervals
+    if against is not None:
+        other = _score(read_predictions(against, truth, dataset.highlights), truth, dataset)
+        differences = paired_permutation_test(contributions, contributions_of(other), seed)
+        tables.append(differences_table(metrics, metrics_of(other), differences))
+        report["against"] = str(against)
+        report["differences"] = {
+            name: None if found is None else {"difference": found.value, "p": found.p}
+            for name, found in differences.items()
+        }
+    writer = FORMATS[format]
     if out is not None:
-        rounded = {name: None if value is None else round(value, 2) for name, value in metrics.items()}
-        atomic_write_text(out, json.dumps(rounded, indent=2) + "\n")
-    return metrics
+        atomic_write_text(out, json.dumps(writer(metrics) if writer else report, indent=2) + "\n")
+    if queries is not None:
+        atomic_write_text(queries, _contributions_csv(contributions, truth))
+    _print(f"{report['predictions']}: {len(truth)} queries, {dataset.name}", tables)
 
 
-def _print(metrics: dict[str, float | None], queries: int) -> None:
-    """One line per metric, two decimals; length ranges beside the full range."""
-    ranges = ("", "short/", "middle/", "long/")
-    print(f"{queries} queries; percent")
-    print(f"{'metric':<18}{'full':>9}{'short':>9}{'middle':>9}{'long':>9}")
-    for name in metrics:
-        if "/" not in name:
-            cells = (_cell(metrics, prefix + name) for prefix in ranges)
-            print(f"{name:<18}{''.join(f'{cell:>9}' for cell in cells)}".rstrip())
+def submit_command(
+    dataset: DatasetSettings, val: Path, test: Path, val_annotations: Path, test_annotations: Path, out: Path
+) -> None:
+    """Validate two prediction files line by line and pack them into the zip that the evaluation server took.
+
+    Args:
+        dataset: the benchmark's setting.
+        val, test: prediction files.
+        val_annotations, test_annotations: the splits that they must cover; labels are not needed.
+        out: the zip.
+
+    Raises:
+        DataError: names the first line at fault; nothing is written then.
+        ResultsError: the zip cannot be written.
+    """
+    counts = {}
+    for split, path, annotations in (("val", val, val_annotations), ("test", test, test_annotations)):
+        truth = read_annotations(annotations, dataset.clip_length)
+        counts[split] = validate_submission(path, truth, dataset.clip_length)
+    write_submission(out, val, test)
+    _print(f"{out}: " + ", ".join(f"{MEMBERS[split]} ({count} queries)" for split, count in counts.items()))
 
 
-def _cell(metrics: dict[str, float | None], name: str) -> str:
-    if name not in metrics:
-        return ""
-    value = metrics[name]
-    return "none" if value is None else f"{value:.2f}"
+def _check(predictions: Path | None, baseline: str | None, format: str, bootstrap: int | None) -> None:
+    if (predictions is None) == (baseline is None):
+        raise SettingsError("give either a prediction file or a baseline, not both")
+    if format not in FORMATS:
+        raise SettingsError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
+    if bootstrap is not None and bootstrap < 1:
+        raise SettingsError(f"{bootstrap} bootstrap resamples are too few; give a positive number, 1000 say")
+
+
+def _score(rows: Sequence[dict[str, Any]], truth: Sequence[Query], dataset: DatasetSettings) -> Scores:
+    return score(rows, truth, highlights=dataset.highlights, clip_length=dataset.clip_length)
+
+
+def _contributions_csv(contributions: Contributions, truth: Sequence[Query]) -> str:
+    """One row per query, percent per metric, an empty cell where the query does not count."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["qid", *contributions.names])
+    for query, values, counted in zip(truth, contributions.values, contributions.counted, strict=True):
+        cells = (value if counts else "" for value, counts in zip(values.tolist(), counted, strict=True))
+        writer.writerow([query.qid, *cells])
+    return text.getvalue()
+
+
+def _print(title: str, tables: Iterable[Any] = ()) -> None:
+    from rich.console import Console
+
+    print(title)
+    console = Console(highlight=False)
+    for table in tables:
+        console.print(table)

@@ -1,79 +1,130 @@
-"""Highlight detection metrics: HD mAP and HIT@1 at three levels of agreement (docs/metrics.md)."""
+"""Highlight detection: mAP and HIT@1 of many queries at once (docs/metrics.md, "Highlight detection")."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from sadetr.data.annotations import ANNOTATORS, Query, clip_count
+from sadetr.errors import DataError
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
-"""Least annotator score of a positive clip."""
-REPORTED_LEVEL = "VeryGood"
+"""Smallest annotator score of a positive clip."""
+_MINIMA = np.array(list(LEVELS.values()), dtype=np.int8)
+MAX_QUERIES, MAX_CLIPS = 512, 1 << 16
+"""Queries, and clips including padding, ranked at once: bounds the memory and keeps the arrays in the cache."""
 
 
-def highlight_contributions(
-    scores: Sequence[Floats], clips: Sequence[NDArray[np.int64]], saliency: Sequence[NDArray[np.int64]], counts: NDArray
-) -> dict[str, Floats]:
-    """What each query adds to HD mAP and HIT@1.
+@dataclass(frozen=True, slots=True)
+class HighlightScores:
+    """Contributions of N queries."""
+
+    precision: NDArray[np.float64]
+    """(levels, N, annotators) average precision."""
+    hit: NDArray[np.bool_]
+    """(levels, N) whether the top clip is positive for any annotator."""
+
+
+def score_highlights(
+    predictions: Sequence[Sequence[float]], queries: Sequence[Query], clip_length: float
+) -> HighlightScores:
+    """Score the predicted saliency of N queries.
 
     Args:
-        scores: per query the predicted score of each clip; shorter or longer than the labels where features were.
-        clips: per query (m,) labelled clips.
-        saliency: per query (m, 3) one score per annotator.
-        counts: (Q,) clips of each video by its duration, at least 1.
+        predictions: per query one score per clip, at least one; too many are cut, missing ones count as 0.
+        queries: with saliency.
+        clip_length: seconds per clip.
 
-    Returns:
-        Metric name -> (Q,) contribution in [0, 1]; ``HD_mAP`` and ``HIT@1`` are the VeryGood level.
+    Raises:
+        DataError: a prediction is empty or not finite.
     """
-    labels = np.zeros((len(scores), int(counts.max()), 3), dtype=np.int8)
-    padded = np.zeros(labels.shape[:2])
-    top = np.full(len(scores), -1)
-    for row, (values, relevant, marks) in enumerate(zip(scores, clips, saliency, strict=True)):
-        labels[row, relevant] = marks
-        # Clips without a prediction count as predicted with 0.
-        padded[row, : min(len(values), counts[row])] = values[: counts[row]]
-        if len(values):
-            top[row] = np.argmax(values)
-    valid = np.arange(labels.shape[1]) < counts[:, None]
-    precision = _average_precision(padded, labels, valid)
-    inside = (top >= 0) & (top < counts)
-    at_top = labels[np.arange(len(top)), np.where(inside, top, 0)].max(1) * inside
-    results = {}
-    for column, (name, level) in enumerate(LEVELS.items()):
-        results[f"HD_mAP@{name}"] = precision[:, column]
-        results[f"HIT@1@{name}"] = (at_top >= level).astype(np.float64)
-    return {
-        "HD_mAP": results[f"HD_mAP@{REPORTED_LEVEL}"],
-        "HIT@1": results[f"HIT@1@{REPORTED_LEVEL}"],
-        **results,
-    }
+    if not all(predictions):
+        raise DataError("a query has no predicted saliency; give one score per clip")
+    lengths = np.array([clip_count(query.duration, clip_length) for query in queries])
+    relevant = np.array([len(query.relevant_clip_ids) for query in queries])
+    precision = np.empty((len(LEVELS), len(queries), ANNOTATORS))
+    hit = np.empty((len(LEVELS), len(queries)), dtype=bool)
+    for block in _blocks(relevant, lengths):
+        clips, saliency = _labels([queries[index] for index in block], relevant[block])
+        scores = _scores([predictions[index] for index in block], lengths[block])
+        precision[:, block] = _average_precision(_step_ends(scores), clips, saliency)
+        # The top clip is sought among all predictions: one beyond the video is a miss, as no label is there.
+        top = np.array([predictions[index].index(max(predictions[index])) for index in block])
+        best = np.where(clips == top[:, None], saliency.max(axis=2), 0).max(axis=1)
+        hit[:, block] = best >= _MINIMA[:, None]
+    return HighlightScores(precision, hit)
 
 
-def _average_precision(scores: Floats, labels: NDArray, valid: NDArray[np.bool_]) -> Floats:
-    """(Q, L) scores and (Q, L, 3) labels -> (Q, 3 levels), mean over annotators.
+def _blocks(relevant: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Indices of queries with about as many relevant clips, so that little is spent on padding."""
+    order = np.argsort(relevant, kind="stable")
+    start = 0
+    while start < len(order):
+        stop = min(start + MAX_QUERIES, len(order))
+        while stop - start > 1 and (stop - start) * lengths[order[start:stop]].max() > MAX_CLIPS:
+            stop = start + (stop - start) // 2
+        yield order[start:stop]
+        start = stop
 
-    Equal scores form one step. AP is the plain mean of the precision envelope over the steps that add a positive:
-    a step counts once, however many positives it adds.
+
+def _labels(queries: Sequence[Query], relevant: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Relevant clips (n, R) and their scores (n, R, annotators); -1 fills both up."""
+    valid = np.arange(max(1, relevant.max())) < relevant[:, None]
+    clips = np.full(valid.shape, -1, dtype=np.int64)
+    clips[valid] = np.concatenate([query.relevant_clip_ids for query in queries])
+    saliency = np.full((*valid.shape, ANNOTATORS), -1, dtype=np.int8)
+    saliency[valid] = np.concatenate([query.saliency for query in queries])
+    return clips, saliency
+
+
+def _scores(predictions: Sequence[Sequence[float]], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n, L) scores per clip, 0 where the prediction is too short, -inf beyond the video."""
+    kept = [prediction[:length] for prediction, length in zip(predictions, lengths.tolist(), strict=True)]
+    flat = np.fromiter(itertools.chain.from_iterable(kept), dtype=np.float64)
+    if not np.isfinite(flat).all():
+        raise DataError("a saliency score is NaN or infinite; check whether the model has diverged")
+    clips = np.arange(lengths.max())
+    scores = np.where(clips < lengths[:, None], 0.0, -np.inf)
+    scores[clips < np.array([len(prediction) for prediction in kept])[:, None]] = flat
+    return scores
+
+
+def _step_ends(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(n, L + 1) per clip: how many clips score at least as high; the last column, L + 1, serves as padding."""
+    size = scores.shape[1]
+    order = np.argsort(-scores, axis=1)
+    ranked = np.take_along_axis(scores, order, axis=1)
+    ends = np.broadcast_to(np.arange(1, size + 1), scores.shape).copy()
+    # Within a run of equal scores every clip gets the rank of the last one.
+    ends[:, :-1][ranked[:, 1:] == ranked[:, :-1]] = size
+    ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+    result = np.full((len(scores), size + 1), size + 1)
+    np.put_along_axis(result, order, ends, axis=1)
+    return result
+
+
+def _average_precision(
+    ends: NDArray[np.int64], clips: NDArray[np.int64], saliency: NDArray[np.int8]
+) -> NDArray[np.float64]:
+    """(levels, n, annotators) mean precision over the score steps that add a positive clip.
+
+    Clips of equal score form one step. Precision is the highest at the same or a later step, and only steps with
+    relevant clips can be the highest. Steps are told apart by counts of positives: their float32 recalls differ
+    whenever the counts do, as long as a video has fewer than 2**23 clips.
     """
-    order = np.argsort(np.where(valid, -scores, np.inf), axis=1, kind="stable")
-    scores = np.take_along_axis(scores, order, 1)
-    valid = np.take_along_axis(valid, order, 1)
-    labels = np.take_along_axis(labels, order[..., None], 1)
-    following = np.concatenate((scores[:, 1:] != scores[:, :-1], np.ones((len(scores), 1), bool)), axis=1)
-    last_valid = np.concatenate((valid[:, :-1] & ~valid[:, 1:], valid[:, -1:]), axis=1)
-    step_end = (valid & (following | last_valid))[..., None]
-    clips = valid.sum(1)
-    ranks = np.arange(1, scores.shape[1] + 1)[:, None]
-    columns = []
-    for level in LEVELS.values():
-        found = np.cumsum(labels >= level, axis=1, dtype=np.int32)
-        precision = np.where(step_end, found / ranks, 0)
-        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        before = np.maximum.accumulate(np.where(step_end, found, 0), axis=1)
-        before = np.concatenate((np.zeros_like(before[:, :1]), before[:, :-1]), axis=1)
-        adds = step_end & (found > before)
-        positives, steps = found[:, -1], adds.sum(1)
-        average = (envelope * adds).sum(1) / np.maximum(steps, 1)
-        columns.append(np.where(positives == clips[:, None], 1.0, average).mean(1))
-    return np.stack(columns, axis=1)
+    ends = np.take_along_axis(ends, clips, axis=1)
+    order = np.argsort(ends, axis=1)
+    ends = np.take_along_axis(ends, order, axis=1)
+    # Ranks go first: running sums then work on contiguous rows.
+    labels = np.take_along_axis(saliency, order[..., None], axis=1).swapaxes(0, 1)[..., None] >= _MINIMA
+    positives = np.cumsum(labels, axis=0, dtype=np.float64)
+    last = np.ones(ends.shape, dtype=bool)
+    last[:, :-1] = ends[:, 1:] != ends[:, :-1]
+    reached = np.where(last.T[..., None, None], positives, 0.0)
+    envelope = np.maximum.accumulate((reached / ends.T[..., None, None])[::-1], axis=0)[::-1]
+    reached = np.maximum.accumulate(reached, axis=0)
+    adds = np.diff(reached, axis=0, prepend=0.0) > 0
+    total = np.where(adds, envelope, 0.0).sum(axis=0)
+    return (total / np.maximum(adds.sum(axis=0), 1)).transpose(2, 0, 1)

@@ -1,153 +1,159 @@
-"""Moment retrieval metrics: R1@t, mIoU and mAP@t, as the field's evaluators define them (docs/metrics.md).
+"""Moment retrieval: R1, mIoU and mAP of many queries at once (docs/metrics.md, "Moment retrieval").
 
-Everything is computed per query and over all thresholds at once, in float64: windows lie on a clip grid, so IoUs that
-equal a threshold are common and float32 would miss them.
+A query is scored once over all of its ground-truth windows and once per length range over those in the range.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from sadetr.errors import DataError
 
-R1_THRESHOLDS = tuple(round(0.30 + 0.05 * step, 2) for step in range(14))
-MAP_THRESHOLDS = tuple(round(0.50 + 0.05 * step, 2) for step in range(10))
+# Rounded, because 0.3 + 12 * 0.05 is not the float 0.9 and ties at a threshold are common.
+RECALL_THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(14))
+PRECISION_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 MAX_PREDICTIONS = 10
-"""Windows per query that mAP looks at."""
-LENGTH_RANGES = {"full": None, "short": (0.0, 10.0), "middle": (10.0, 30.0), "long": (30.0, 150.0)}
-"""Seconds; a window belongs to a range if low < length <= high. ``full`` keeps every window, over 150 s too."""
+"""Windows per query that count for mAP."""
+LENGTH_RANGES = {"short": (0.0, 10.0), "middle": (10.0, 30.0), "long": (30.0, 150.0)}
+"""Lengths of ground-truth windows in seconds, above the first and up to the second number."""
+FULL = "full"
+RANGES = (FULL, *LENGTH_RANGES)
 
 
-def moment_contributions(predicted: Sequence[Floats], truth: Sequence[Floats]) -> dict[str, Floats]:
-    """What each query adds to every moment retrieval metric.
+@dataclass(frozen=True, slots=True)
+class RangeScores:
+    """Contributions of the n queries that have a ground-truth window in one length range."""
+
+    queries: NDArray[np.int64]
+    """(n,) index of the query, ascending."""
+    iou: NDArray[np.float64]
+    """(n,) IoU of the first predicted window with its best ground-truth window; 0 without predictions."""
+    precision: NDArray[np.float64]
+    """(n, 10) average precision per threshold."""
+    predicted: NDArray[np.bool_]
+    """(n,) whether there is any predicted window; without one a query does not count for mAP."""
+
+
+def pairwise_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU of windows (..., 2), broadcast; the union is the sum of both lengths less the overlap."""
+    overlap = np.minimum(first[..., 1], second[..., 1]) - np.maximum(first[..., 0], second[..., 0])
+    overlap = np.maximum(overlap, 0.0)
+    union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def hull_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU of windows (..., 2), broadcast; the union is the hull of both.
+
+    Differs from :func:`pairwise_iou` in the last bit only, which decides ties at a threshold.
+    """
+    overlap = np.minimum(first[..., 1], second[..., 1]) - np.maximum(first[..., 0], second[..., 0])
+    overlap = np.maximum(overlap, 0.0)
+    hull = np.maximum(first[..., 1], second[..., 1]) - np.minimum(first[..., 0], second[..., 0])
+    return np.divide(overlap, hull, out=np.zeros_like(overlap), where=hull > 0)
+
+
+def score_moments(
+    predictions: Sequence[Sequence[Sequence[float]]], targets: Sequence[NDArray[np.float64]]
+) -> dict[str, RangeScores]:
+    """Score the predicted windows of N queries.
 
     Args:
-        predicted: per query (n, 3) start, end (seconds) and score, in file order; n may be 0.
-        truth: per query (m, 2) start and end in seconds.
+        predictions: per query its windows [start s, end s, score] in file order.
+        targets: per query its ground-truth windows (n, 2) in seconds.
 
     Returns:
-        Metric name -> (Q,) contribution in [0, 1]; the metric is 100 times the mean over queries that are not NaN.
-        Names of length ranges other than ``full`` carry their range in front: ``short/mAP``.
+        ``full`` and each of LENGTH_RANGES.
+
+    Raises:
+        DataError: a predicted number is not finite, or a window ends before its start.
     """
-    top, ranked = _pad_predictions(predicted)
-    counts = np.array([len(windows) for windows in predicted])
-    results: dict[str, Floats] = {}
-    for name, bounds in LENGTH_RANGES.items():
-        kept = truth if bounds is None else [_within(windows, *bounds) for windows in truth]
-        prefix = "" if bounds is None else f"{name}/"
-        results |= {f"{prefix}{key}": value for key, value in _range_contributions(top, ranked, counts, kept).items()}
-    return results
+    windows, counts = _pad(predictions)
+    first = windows[:, 0, :2].copy()
+    windows = _ranked(windows, counts)
+    owners = np.repeat(np.arange(len(targets)), [len(target) for target in targets])
+    truth = np.concatenate(targets)
+    iou = pairwise_iou(windows[owners, :, :2], truth[:, None])
+    first_iou = pairwise_iou(first[owners], truth)
+    lengths = truth[:, 1] - truth[:, 0]
+    scores = {}
+    for name in RANGES:
+        low, high = LENGTH_RANGES.get(name, (-np.inf, np.inf))
+        inside = np.flatnonzero((low < lengths) & (lengths <= high))
+        queries, starts, sizes = np.unique(owners[inside], return_index=True, return_counts=True)
+        best = np.empty(len(queries))
+        precision = np.empty((len(queries), len(PRECISION_THRESHOLDS)))
+        # Queries with about as many windows go together, so that little is spent on padding.
+        for rows in _by_magnitude(sizes):
+            columns = np.arange(sizes[rows].max())
+            valid = columns < sizes[rows, None]
+            index = inside[np.where(valid, starts[rows, None] + columns, 0)]
+            choice = np.argmax(np.where(valid, first_iou[index], -1.0), axis=1)
+            chosen = truth[index[np.arange(len(rows)), choice]]
+            best[rows] = hull_iou(first[queries[rows]], chosen)
+            overlaps = np.where(valid[:, None], iou[index].transpose(0, 2, 1), 0.0)
+            precision[rows] = average_precision(overlaps, sizes[rows])
+        scores[name] = RangeScores(queries, best, precision, counts[queries] > 0)
+    return scores
 
 
-def _within(windows: Floats, low: float, high: float) -> Floats:
-    length = windows[:, 1] - windows[:, 0]
-    return windows[(length > low) & (length <= high)]
+def average_precision(iou: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Average precision of M queries at each of the T PRECISION_THRESHOLDS.
 
+    Args:
+        iou: (M, P, G) overlaps of ranked predictions with ground-truth windows, 0 where either is padding.
+        sizes: (M,) number of ground-truth windows.
 
-def _pad_predictions(predicted: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """First window in file order (Q, 2), and the first ten by score, stable, (Q, K, 2); NaN where there is none."""
-    top = np.full((len(predicted), 2), np.nan)
-    ranked = np.full((len(predicted), MAX_PREDICTIONS, 2), np.nan)
-    scores = np.full((len(predicted), MAX_PREDICTIONS), -np.inf)
-    for row, windows in enumerate(predicted):
-        if len(windows):
-            first = windows[:MAX_PREDICTIONS]
-            top[row] = first[0, :2]
-            ranked[row, : len(first)] = first[:, :2]
-            scores[row, : len(first)] = first[:, 2]
-    order = np.argsort(-scores, axis=1, kind="stable")
-    return top, np.take_along_axis(ranked, order[..., None], 1)
-
-
-def _range_contributions(top: Floats, ranked: Floats, counts: NDArray, truth: Sequence[Floats]) -> dict[str, Floats]:
-    sizes = np.array([len(windows) for windows in truth])
-    best = np.full(len(truth), np.nan)
-    precision = np.full((len(truth), len(MAP_THRESHOLDS)), np.nan)
-    # Few queries have many windows: similar counts are padded together.
-    for low, high in _buckets(int(sizes.max(initial=0))):
-        rows = np.flatnonzero((sizes >= low) & (sizes <= high))
-        if len(rows):
-            padded = np.full((len(rows), high, 2), np.nan)
-            for place, row in enumerate(rows):
-                padded[place, : sizes[row]] = truth[row]
-            best[rows] = _best_iou(top[rows], padded)
-            precision[rows] = _average_precision(ranked[rows], padded, sizes[rows])
-    # Queries without any prediction disappear from mAP, not from R1.
-    precision[counts == 0] = np.nan
-    results = {f"R1@{threshold:g}": _hits(best, threshold) for threshold in R1_THRESHOLDS}
-    results["mIoU"] = best
-    results |= {f"mAP@{threshold:g}": precision[:, column] for column, threshold in enumerate(MAP_THRESHOLDS)}
-    results["mAP"] = precision.mean(1)
-    return results
-
-
-def _buckets(largest: int) -> list[tuple[int, int]]:
-    """1, 2, 3-4, 5-8, 9-16, ... up to ``largest``."""
-    buckets, high = [(1, 1)], 1
-    while high < largest:
-        buckets.append((high + 1, 2 * high))
-        high *= 2
-    return buckets
-
-
-def _hits(best: Floats, threshold: float) -> Floats:
-    return np.where(np.isnan(best), np.nan, best >= threshold)
-
-
-def _iou(first: Floats, second: Floats) -> Floats:
-    """IoU of broadcastable (..., 2) windows; NaN windows and empty unions give 0."""
-    intersection = np.minimum(first[..., 1], second[..., 1]) - np.maximum(first[..., 0], second[..., 0])
-    intersection = np.maximum(intersection, 0)
-    union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-
-
-def _best_iou(top: Floats, truth: Floats) -> Floats:
-    """IoU of the first prediction (Q, 2) with the ground truth (Q, G, 2) it fits best (the first on a tie).
-
-    The value is taken over the hull of the two windows, which is their union where they overlap: the evaluators do
-    so, and the last bit decides hits at a threshold.
+    Returns:
+        (M, T) area under precision over recall, precision being the highest at the same or a higher recall.
     """
-    overlap = _iou(top[:, None], truth)
-    chosen = truth[np.arange(len(truth)), overlap.argmax(1)]
-    intersection = np.maximum(np.minimum(top[:, 1], chosen[:, 1]) - np.maximum(top[:, 0], chosen[:, 0]), 0)
-    hull = np.maximum(top[:, 1], chosen[:, 1]) - np.minimum(top[:, 0], chosen[:, 0])
-    return np.divide(intersection, hull, out=np.zeros_like(hull), where=hull > 0)
+    thresholds = np.array(PRECISION_THRESHOLDS)
+    # Equal overlaps go to the later window: reversed, that is the first maximum.
+    iou = iou[:, :, ::-1]
+    free = np.ones((len(iou), len(thresholds), iou.shape[2]), dtype=bool)
+    matched = np.zeros((iou.shape[1], len(iou), len(thresholds)), dtype=bool)
+    slots = np.arange(iou.shape[2])
+    for rank in range(iou.shape[1]):
+        overlap = iou[:, rank, None, :]
+        candidates = np.where(free & (overlap >= thresholds[:, None]), overlap, 0.0)
+        choice = np.argmax(candidates, axis=2)
+        matched[rank] = candidates.max(axis=2) > 0
+        free &= ~((slots == choice[..., None]) & matched[rank][..., None])
+    positives = np.cumsum(matched, axis=0)
+    ranks = np.arange(1, len(matched) + 1)[:, None, None]
+    envelope = np.maximum.accumulate((positives / ranks)[::-1], axis=0)[::-1]
+    recall = positives / sizes[:, None]
+    gains = np.diff(recall, axis=0, prepend=0.0)
+    area = np.zeros(recall.shape[1:])
+    for gain, precision in zip(gains, envelope, strict=True):
+        area += gain * precision
+    return area
 
 
-def _average_precision(ranked: Floats, truth: Floats, sizes: NDArray) -> Floats:
-    """Interpolated AP of (Q, K, 2) ranked predictions for (Q, G, 2) truth -> (Q, T).
-
-    Down the ranking, each prediction takes the free ground truth it overlaps most (the later on a tie) if that
-    reaches the threshold.
-    """
-    overlap = _iou(ranked[:, :, None], truth[:, None])
-    valid = np.arange(truth.shape[1]) < sizes[:, None]
-    # Reversed, so that the first maximum is the later ground truth.
-    overlap = np.where(valid[:, None], overlap, -1.0)[:, :, ::-1]
-    thresholds = np.array(MAP_THRESHOLDS)
-    if truth.shape[1] == 1:
-        hits = np.cumsum(overlap >= thresholds, axis=1) > 0
-        matched = np.diff(hits, axis=1, prepend=False)
-    else:
-        matched = _greedy_matches(overlap, thresholds)
-    ranks = np.arange(1, ranked.shape[1] + 1)
-    precision = np.cumsum(matched, axis=1) / ranks[:, None]
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    return (envelope * matched).sum(1) / sizes[:, None]
+def _pad(predictions: Sequence[Sequence[Sequence[float]]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(N, 10, 3) the first windows of each query, zeros behind them, and how many there are, (N,)."""
+    kept = [windows[:MAX_PREDICTIONS] for windows in predictions]
+    counts = np.array([len(windows) for windows in kept], dtype=np.int64)
+    padded = np.zeros((len(kept), MAX_PREDICTIONS, 3))
+    flat = np.array([window for windows in kept for window in windows], dtype=np.float64).reshape(-1, 3)
+    if not np.isfinite(flat).all():
+        raise DataError("a predicted window holds NaN or an infinite number; check whether the model has diverged")
+    if (flat[:, 0] > flat[:, 1]).any():
+        raise DataError("a predicted window ends before its start; write windows as [start, end, score]")
+    padded[np.arange(MAX_PREDICTIONS) < counts[:, None]] = flat
+    return padded, counts
 
 
-def _greedy_matches(overlap: Floats, thresholds: Floats) -> NDArray[np.bool_]:
-    """(Q, K, G) IoU -> (Q, K, T) whether prediction k finds a free ground truth at each threshold."""
-    queries, ranks, windows = overlap.shape
-    free = np.ones((queries, len(thresholds), windows), dtype=bool)
-    matched = np.zeros((queries, ranks, len(thresholds)), dtype=bool)
-    for rank in range(ranks):
-        candidate = np.where(free, overlap[:, rank, None], -1.0)
-        choice = candidate.argmax(2)
-        found = np.take_along_axis(candidate, choice[..., None], 2)[..., 0] >= thresholds
-        matched[:, rank] = found
-        query, threshold = np.nonzero(found)
-        free[query, threshold, choice[found]] = False
-    return matched
+def _ranked(windows: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Windows by descending score, equal ones in file order, padding last."""
+    keys = np.where(np.arange(MAX_PREDICTIONS) < counts[:, None], -windows[..., 2], np.inf)
+    order = np.argsort(keys, axis=1, kind="stable")
+    return np.take_along_axis(windows, order[..., None], axis=1)
+
+
+def _by_magnitude(sizes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Indices grouped by the power of two that holds the size."""
+    magnitudes = np.frexp(sizes - 0.5)[1]
+    return [np.flatnonzero(magnitudes == magnitude) for magnitude in np.unique(magnitudes)]

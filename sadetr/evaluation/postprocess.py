@@ -1,41 +1,50 @@
-"""From normalised spans to the windows of a submission line."""
+"""From predicted spans to the windows of a submission (docs/metrics.md, "Post-processing")."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-SCORE_DECIMALS = 4
+DECIMALS = 4
+"""Digits of scores and of decoded windows in prediction files."""
 
 
 def rank_windows(spans_cw: ArrayLike, scores: ArrayLike, duration: float) -> NDArray[np.float64]:
-    """Decode and rank one query's spans.
+    """Decode one query's spans and rank them.
 
     Args:
-        spans_cw: (N, 2) normalised centre and width.
-        scores: (N,).
-        duration: seconds.
+        spans_cw: (N, 2) centre and width, normalised by the video.
+        scores: (N,) confidence.
+        duration: of the video, in seconds.
 
     Returns:
-        (N, 3) start and end in seconds, clamped to the video, and score, best first (stable), to four decimals.
+        (N, 3) start and end in seconds, within [0, duration], and score: descending, equal scores in the given
+        order, four decimals. Ranks are those of the unrounded scores.
     """
-    spans, scores = np.asarray(spans_cw, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    spans = np.asarray(spans_cw, dtype=np.float64)
+    scores = np.asarray(scores, dtype=np.float64)
     half = spans[:, 1] / 2
-    ends = np.stack((spans[:, 0] - half, spans[:, 0] + half), axis=1) * duration
-    windows = np.column_stack((np.clip(ends, 0, duration), scores))
-    return np.round(windows[np.argsort(-scores, kind="stable")], SCORE_DECIMALS)
+    ends = np.stack([spans[:, 0] - half, spans[:, 0] + half], axis=1) * duration
+    windows = np.column_stack([np.clip(ends, 0.0, duration), scores])
+    ranked = windows[np.argsort(-scores, kind="stable")]
+    return np.round(ranked, DECIMALS) + 0.0  # no negative zeros in files
 
 
-def postprocess_windows(windows: ArrayLike, clamp: ArrayLike | None, round_to: float | None) -> NDArray[np.float64]:
-    """Clamp and round windows (n, 3) of seconds and score; their order is kept.
+def postprocess_windows(
+    windows: ArrayLike, clamp: tuple[float, float] | None, round_to: float | None
+) -> NDArray[np.float64]:
+    """Fit ranked windows to a benchmark's grid; the order is kept, also where rounding makes windows equal.
 
     Args:
-        windows: start, end, score.
-        clamp: lowest and highest second, or None.
-        round_to: round starts and ends to multiples of this many seconds, half to even; or None.
+        windows: (n, 3) start and end in seconds, and score.
+        clamp: smallest and largest second, or None.
+        round_to: grid in seconds, or None; halfway points go to the even multiple.
+
+    Returns:
+        (n, 3) a new array, scores with four decimals.
     """
-    windows = np.array(windows, dtype=np.float64).reshape(-1, 3)
-    ends = windows[:, :2]
+    result = np.array(windows, dtype=np.float64).reshape(-1, 3)
     if clamp is not None:
-        ends = np.clip(ends, *clamp)
+        result[:, :2] = np.clip(result[:, :2], *clamp)
     if round_to is not None:
-        ends = np.round(ends / round_to) * round_to
-    return np.column_stack((ends, np.round(windows[:, 2], SCORE_DECIMALS)))
+        result[:, :2] = np.round(result[:, :2] / round_to) * round_to
+    result[:, 2] = np.round(result[:, 2], DECIMALS)
+    return result + 0.0

@@ -1,88 +1,133 @@
-"""All metrics of a prediction file against its annotations."""
+"""All metrics of a prediction file: percent, unrounded, from the contributions of its queries (docs/metrics.md)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query
 from sadetr.errors import DataError
-from sadetr.evaluation.highlight_detection import highlight_contributions
-from sadetr.evaluation.moment_retrieval import moment_contributions
+from sadetr.evaluation.highlight_detection import LEVELS, HighlightScores, score_highlights
+from sadetr.evaluation.moment_retrieval import (
+    FULL,
+    PRECISION_THRESHOLDS,
+    RANGES,
+    RECALL_THRESHOLDS,
+    RangeScores,
+    score_moments,
+)
+from sadetr.evaluation.predictions import SALIENCY, WINDOWS, align
 
-CHUNK = 4096
-"""Queries scored at a time: bounds memory, and keeps the arrays in the processor's caches."""
+CHUNK = 8192
+"""Queries scored at once: bounds the memory for intermediate arrays."""
+REPORTED_LEVEL = "VeryGood"
+"""Level of the plain names HD_mAP and HIT@1, as in the field's tables."""
 
-Rows = Sequence[Mapping[str, Any]]
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Contributions of all queries, in annotation order."""
+
+    count: int
+    """Number of queries."""
+    moments: dict[str, RangeScores]
+    highlights: HighlightScores | None
 
 
 def evaluate(
-    predictions: Rows, queries: Sequence[Query], *, highlights: bool, clip_length: float
+    predictions: Sequence[Mapping[str, Any]], queries: Sequence[Query], *, highlights: bool, clip_length: float
 ) -> dict[str, float | None]:
-    """Score predictions.
+    """Metrics of ``predictions``.
 
     Args:
-        predictions: rows with ``qid``, ``pred_relevant_windows`` and (for highlights) ``pred_saliency_scores``, every
-            qid of ``queries`` exactly once, in any order.
-        queries: annotations with windows, and saliency where ``highlights``.
-        highlights: whether highlight detection is scored.
-        clip_length: seconds per clip.
+        predictions: submission rows, one per query, in any order.
+        queries: the annotations.
+        highlights: whether highlight detection is defined.
+        clip_length: seconds per clip of the saliency.
 
     Returns:
-        Metric name -> percent, not rounded; None where no query falls into a length range.
+        Percent, not rounded; None where no query counts (an empty length range). ``R1@0.3`` to ``R1@0.95``, ``mIoU``,
+        ``mAP@0.5`` to ``mAP@0.95`` and their mean ``mAP``; the same per length range after ``short/``, ``middle/`` and
+        ``long/``; ``HD_mAP@LEVEL`` and ``HIT@1@LEVEL`` for Fair, Good and VeryGood, the last also as ``HD_mAP`` and
+        ``HIT@1``.
 
     Raises:
-        DataError: qids do not match, or labels are missing.
+        DataError: predictions and annotations do not hold the same qids, a label is missing, or a number is not
+            finite.
     """
-    sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    for chunk in _chunks(predictions, queries, highlights, clip_length):
-        for name, values in chunk.items():
-            present = values[~np.isnan(values)]
-            sums[name] = sums.get(name, 0.0) + float(present.sum())
-            counts[name] = counts.get(name, 0) + len(present)
-    return {name: 100 * sums[name] / counts[name] if counts[name] else None for name in sums}
+    return metrics_of(score(predictions, queries, highlights=highlights, clip_length=clip_length))
 
 
-def query_contributions(
-    predictions: Rows, queries: Sequence[Query], *, highlights: bool, clip_length: float
-) -> dict[str, NDArray[np.float64]]:
-    """Contribution of every query (in the order of ``queries``) to each metric, as :func:`evaluate` averages them."""
-    chunks = list(_chunks(predictions, queries, highlights, clip_length))
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-
-def _chunks(
-    predictions: Rows, queries: Sequence[Query], highlights: bool, clip_length: float
-) -> Iterator[dict[str, NDArray[np.float64]]]:
-    by_qid = _index(predictions, queries)
+def score(
+    predictions: Sequence[Mapping[str, Any]], queries: Sequence[Query], *, highlights: bool, clip_length: float
+) -> Scores:
+    """Contributions of every query; arguments and errors are those of :func:`evaluate`."""
+    if not queries:
+        raise DataError("there are no annotations to score against")
+    rows = align(predictions, queries)
+    _check_labels(queries, highlights)
+    moments: list[dict[str, RangeScores]] = []
+    saliency: list[HighlightScores] = []
     for start in range(0, len(queries), CHUNK):
-        part = queries[start : start + CHUNK]
-        rows = [by_qid[query.qid] for query in part]
-        windows = [np.asarray(row["pred_relevant_windows"], dtype=np.float64).reshape(-1, 3) for row in rows]
-        contributions = moment_contributions(windows, [query.windows for query in part])
+        part, chunk = rows[start : start + CHUNK], queries[start : start + CHUNK]
+        moments.append(score_moments([row[WINDOWS] for row in part], [query.windows for query in chunk]))
         if highlights:
-            contributions |= highlight_contributions(
-                [np.asarray(row["pred_saliency_scores"], dtype=np.float64) for row in rows],
-                [query.relevant_clip_ids for query in part],
-                [query.saliency for query in part],
-                np.array([max(int(query.duration / clip_length), 1) for query in part]),
-            )
-        yield contributions
+            saliency.append(score_highlights([row[SALIENCY] for row in part], chunk, clip_length))
+    joined = None
+    if highlights:
+        precision = np.concatenate([part.precision for part in saliency], axis=1)
+        joined = HighlightScores(precision, np.concatenate([part.hit for part in saliency], axis=1))
+    return Scores(len(queries), {name: _join([part[name] for part in moments]) for name in RANGES}, joined)
 
 
-def _index(predictions: Rows, queries: Sequence[Query]) -> dict[Any, Mapping[str, Any]]:
-    """qid -> prediction, after checking that both sides name the same queries and labels are there."""
-    by_qid = {row["qid"]: row for row in predictions}
-    if len(by_qid) != len(predictions):
-        raise DataError("a qid is predicted twice; write one line per query")
-    known = {query.qid for query in queries}
-    for missing in (known - by_qid.keys(), by_qid.keys() - known):
-        if missing:
-            fault = "without a prediction" if missing <= known else "predicted but not annotated"
-            raise DataError(f"{len(missing)} queries are {fault}, for example qid {next(iter(missing))!r}")
+def metrics_of(scores: Scores) -> dict[str, float | None]:
+    """Means over the contributions, under the names that :func:`evaluate` lists."""
+    metrics: dict[str, float | None] = {}
+    for name, values in scores.moments.items():
+        prefix = "" if name == FULL else f"{name}/"
+        metrics |= {f"{prefix}{metric}": value for metric, value in _moment_metrics(values).items()}
+    if scores.highlights is not None:
+        precision, hit = scores.highlights.precision, scores.highlights.hit
+        levels = {
+            level: (100 * float(precision[index].mean()), 100 * float(hit[index].mean()))
+            for index, level in enumerate(LEVELS)
+        }
+        metrics["HD_mAP"], metrics["HIT@1"] = levels[REPORTED_LEVEL]
+        for level, (mean_precision, hit_rate) in levels.items():
+            metrics[f"HD_mAP@{level}"], metrics[f"HIT@1@{level}"] = mean_precision, hit_rate
+    return metrics
+
+
+def _moment_metrics(scores: RangeScores) -> dict[str, float | None]:
+    metrics: dict[str, float | None] = {}
+    scored = len(scores.iou) > 0
+    for threshold in RECALL_THRESHOLDS:
+        metrics[f"R1@{threshold}"] = 100 * float((scores.iou >= threshold).mean()) if scored else None
+    metrics["mIoU"] = 100 * float(scores.iou.mean()) if scored else None
+    precision = scores.precision[scores.predicted]
+    means = precision.mean(axis=0) if len(precision) else None
+    for column, threshold in enumerate(PRECISION_THRESHOLDS):
+        metrics[f"mAP@{threshold}"] = None if means is None else 100 * float(means[column])
+    metrics["mAP"] = None if means is None else 100 * float(means.mean())
+    return metrics
+
+
+def _check_labels(queries: Sequence[Query], highlights: bool) -> None:
     for query in queries:
-        if query.windows is None:
-            raise DataError(f"query {query.qid!r} has no ground-truth windows; score against a split with labels")
-    return by_qid
+        if query.windows is None or not len(query.windows):
+            raise DataError(f"annotations: qid {query.qid!r} has no relevant_windows; use a split with labels")
+        if highlights and query.saliency is None:
+            raise DataError(
+                f"annotations: qid {query.qid!r} has no saliency_scores; use a split with them, or a setting without "
+                "highlight detection"
+            )
+
+
+def _join(parts: list[RangeScores]) -> RangeScores:
+    return RangeScores(
+        np.concatenate([part.queries + index * CHUNK for index, part in enumerate(parts)]),
+        np.concatenate([part.iou for part in parts]),
+        np.concatenate([part.precision for part in parts]),
+        np.concatenate([part.predicted for part in parts]),
+    )

@@ -30,7 +30,7 @@ def score_run(run: RunId, layout: Layout) -> Path:
     for split in dataset.report_splits:
         queries = read_annotations(annotations[split], dataset.clip_length)
         for checkpoint in CHECKPOINTS:
-            file = folder / f"predictions.{checkpoint}.{split}.jsonl"
+            file = folder / "predictions" / f"{checkpoint}.{split}.jsonl"
             predictions = read_predictions(file, queries, dataset.highlights)
             metrics = evaluate(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
             shared = {

@@ -116,7 +116,7 @@ class Trainer:
         value = row.get(f"{self._dataset.selection.split}/{self._dataset.selection.metric}")
         # The first of equally good epochs stays.
         if value is not None and (state.best_value is None or value > state.best_value):
-            state.best_value, state.best_epoch, state.best_weights = value, state.epoch, state.weights
+            state.best_value, state.best_epoch, state.best_weights = value, state.epoch, snapshot(self._model)
 
 
 class Report:

@@ -17,9 +17,8 @@ import torch
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
 from sadetr.data.store import FeatureStore
-from sadetr.errors import ResultsError
 from sadetr.evaluation.predictions import write_predictions
-from sadetr.files import atomic_path, atomic_write_text
+from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
 from sadetr.models.interface import Method
 from sadetr.provenance import code_fingerprint, commit, config_fingerprint, system
 from sadetr.settings import RunSettings
@@ -44,7 +43,7 @@ class RunFolder:
 
     def predictions(self, checkpoint: str, split: str) -> Path:
         """Predictions in submission format."""
-        return self.path / f"predictions.{checkpoint}.{split}.jsonl"
+        return self.path / "predictions" / f"{checkpoint}.{split}.jsonl"
 
     @property
     def state(self) -> Path:
@@ -218,10 +217,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
         print(f"{folder}: another process is training this run; waiting for it", flush=True)
         lock.acquire()
     except OSError as error:
-        raise ResultsError(
-            f"{folder}: cannot be written ({error.strerror or error}). Check that the results folder is writable and "
-            "the disk has room, then run the same command again."
-        ) from error
+        raise_unwritable(folder / ".lock", error)
     try:
         yield
     finally:

@@ -113,8 +113,9 @@ def test_no_constant_prediction_is_good() -> None:
         return max(0, intersection) / (max(a[1], b[1]) - min(a[0], b[0]))
 
     recall = [np.mean([max(overlap(guess, w) for w in true) >= 0.5 for true in windows]) for guess in grid]
-    assert max(recall) < 0.2
-    assert recall[grid.index((0, 32))] < 0.1
+    assert max(recall) < 0.25, "of all constants, chosen with hindsight"
+    assert recall[grid.index((0, 32))] < 0.1, "the whole video"
+    assert recall[grid.index((14, 18))] < 0.1, "about the mean span"
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.35, 1.0])

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sadetr.data.annotations import Query, write_annotations
 from sadetr.data.corpus import sentences, timeline
 from sadetr.data.corpus.features import FeatureModel, visibility
-from sadetr.data.store import atomic_folder
 from sadetr.errors import DataError
+from sadetr.files import atomic_folder
 from sadetr.settings import CorpusSettings, DatasetSettings
 
 MARKER = "generated_corpus.json"

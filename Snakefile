@@ -1,0 +1,33 @@
+# The DAG. What a user types is a target below; the rules lie in workflow/rules/, one file per stage.
+#
+#   snakemake --cores 1 all                                  every table and figure at the default scale
+#   snakemake --cores 1 table4                               one table and only the runs that it needs
+#   snakemake --cores 1 compare                              the verdict on every cell, as exit code
+#   snakemake all --cores 1 --config scale=paper data_root=DIR
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/gather.smk"
+include: "workflow/rules/render.smk"
+include: "workflow/rules/compare.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        [flow.rendered(name) for name in flow.experiments],
+        rules.gather.output,
+        rules.comparison.output,
+
+
+# table1, table4, figure5, ...
+for experiment in flow.experiments:
+
+    rule:
+        name:
+            experiment
+        input:
+            flow.rendered(experiment),

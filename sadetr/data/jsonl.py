@@ -1,0 +1,124 @@
+"""Reading JSON Lines so that every fault names its file and line."""
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sadetr.errors import DataError
+
+NUMBER = (int, float)
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Row:
+    """The JSON object of one line, with type-checked access to its fields."""
+
+    __slots__ = ("_fields", "number", "path")
+
+    def __init__(self, path: Path, number: int, line: str, last: bool = False) -> None:
+        self.path = path
+        self.number = number
+        """Line in the file, 1-based."""
+        try:
+            self._fields = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if last:
+                self.fail("is not valid JSON and the last line: the file is cut off", "download or write it again")
+            self.fail(f"is not valid JSON ({error})", "every line must hold one JSON object")
+        if not isinstance(self._fields, dict):
+            self.fail("is not a JSON object", "every line must hold one object with named fields")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fields
+
+    def fail(self, fault: str, remedy: str) -> NoReturn:
+        """Raise a DataError that points at this line."""
+        raise DataError(f"{self.path}: line {self.number}: {fault}; {remedy}")
+
+    def get(self, name: str, kinds: tuple[type, ...]) -> Any:
+        """Value of a field, of exactly one of the types ``kinds`` (a bool is no number)."""
+        if name not in self._fields:
+            self.fail(f"field {name!r} is missing", f"fields found: {', '.join(self._fields) or 'none'}")
+        value = self._fields[name]
+        if type(value) not in kinds:
+            self.fail(f"field {name!r} is {_shown(value)}", f"expected {_names(kinds)}")
+        return value
+
+    def number_of(self, name: str) -> float:
+        """A finite number."""
+        value = self.get(name, NUMBER)
+        if not _finite([value]):
+            self.fail(f"field {name!r} is {_shown(value)}", "expected a finite number")
+        return float(value)
+
+    def numbers(self, name: str, kinds: tuple[type, ...] = NUMBER) -> list[Any]:
+        """A list of finite numbers."""
+        values = self.get(name, (list,))
+        if not set(map(type, values)).issubset(kinds) or not _finite(values):
+            index = next(i for i, value in enumerate(values) if type(value) not in kinds or not _finite([value]))
+            self.fail(f"{name}[{index}] is {_shown(values[index])}", f"expected a finite {_names(kinds)}")
+        return values
+
+    def table(self, name: str, columns: int, kinds: tuple[type, ...] = NUMBER) -> list[list[Any]]:
+        """A list of lists of ``columns`` finite numbers each."""
+        rows = self.get(name, (list,))
+        # The whole table is checked at once; a culprit is looked for only when there is one.
+        regular = all(type(row) is list and len(row) == columns for row in rows)
+        flat = list(itertools.chain.from_iterable(rows)) if regular else []
+        if regular and set(map(type, flat)).issubset(kinds) and _finite(flat):
+            return rows
+        for index, row in enumerate(rows):
+            if type(row) is not list or len(row) != columns:
+                self.fail(f"{name}[{index}] is {_shown(row)}", f"expected a list of {columns} numbers")
+            if not set(map(type, row)).issubset(kinds) or not _finite(row):
+                self.fail(f"{name}[{index}] is {_shown(row)}", f"expected finite values of type {_names(kinds)}")
+        raise AssertionError("unreachable: some row is at fault")
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Rows of all lines that are not blank.
+
+    Raises:
+        DataError: missing, empty, compressed under a plain name, not UTF-8, or not one JSON object per line.
+    """
+    lines = _read_text(path).split("\n")
+    numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbers:
+        raise DataError(f"{path}: line 1: the file is empty; download or write it again")
+    for number in numbers:
+        yield Row(path, number, lines[number - 1], last=number == numbers[-1])
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the path or the data root") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    if content.startswith(GZIP_MAGIC):
+        raise DataError(f"{path}: line 1: is gzip-compressed under a plain name; decompress it with gunzip first")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}: line {line}: is not UTF-8 text; download or write the file again") from None
+
+
+def _finite(values: list[Any]) -> bool:
+    try:
+        return all(map(math.isfinite, values))
+    except OverflowError:  # an integer too large for a float
+        return False
+
+
+def _names(kinds: tuple[type, ...]) -> str:
+    return " or ".join(kind.__name__ for kind in kinds)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**20 else "a huge integer"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,149 @@
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sadetr.data.annotations import Query, write_annotations
+from sadetr.errors import DataError, SettingsError
+from sadetr.evaluation.command import evaluate_command, submit_command
+from sadetr.evaluation.predictions import write_predictions
+from sadetr.settings import DatasetSettings, VideoStream
+
+
+@pytest.fixture
+def dataset():
+    stream = VideoStream(name="clip", directory="clip", width=4)
+    return DatasetSettings(
+        name="small",
+        title="Small",
+        clip_length=2.0,
+        annotations={"train": "t", "val": "v"},
+        video_streams=[stream],
+    )
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    queries = [
+        Query(qid, "q", "v", 40.0, np.array([[4.0, 12.0]]), np.array([2, 3]), np.array([[4, 4, 2], [1, 4, 0]]))
+        for qid in range(30)
+    ]
+    write_annotations(tmp_path / "gt.jsonl", queries)
+    for name, noise in (("good", 1.0), ("bad", 9.0)):
+        rows = []
+        for qid in range(30):
+            starts = np.abs(rng.normal(4, noise, 10)).clip(0, 30)
+            windows = [[start, start + 8.0, score] for start, score in zip(starts, np.linspace(1, 0, 10), strict=True)]
+            rows.append(
+                {
+                    "qid": qid,
+                    "query": "q",
+                    "vid": "v",
+                    "pred_relevant_windows": windows,
+                    "pred_saliency_scores": rng.normal(size=20).tolist(),
+                }
+            )
+        write_predictions(tmp_path / f"{name}.jsonl", rows)
+    return tmp_path
+
+
+def test_metrics_are_printed_and_written_unrounded(dataset, files, capsys):
+    evaluate_command(dataset, files / "gt.jsonl", files / "bad.jsonl", out=files / "m.json")
+    printed = capsys.readouterr().out
+    report = json.loads((files / "m.json").read_text())
+    assert report["queries"] == 30
+    assert report["metrics"]["middle/mAP"] is None
+    assert report["metrics"]["mIoU"] != round(report["metrics"]["mIoU"], 2)
+    for text in (
+        "bad.jsonl",
+        "30 queries",
+        "R1@0.7",
+        "VeryGood",
+        "middle (no queries)",
+        f"{report['metrics']['mIoU']:.2f}",
+    ):
+        assert text in printed
+
+
+def test_benchmarks_without_saliency_have_no_highlight_metrics(dataset, files, capsys):
+    dataset = dataset.model_copy(update={"highlights": False})
+    evaluate_command(dataset, files / "gt.jsonl", files / "bad.jsonl", out=files / "m.json", format="moment-detr")
+    assert "VeryGood" not in capsys.readouterr().out
+    assert set(json.loads((files / "m.json").read_text())) == {"brief", "full", "long", "middle", "short"}
+
+
+def test_official_structure_rounds_and_has_null_for_an_empty_range(dataset, files):
+    evaluate_command(dataset, files / "gt.jsonl", files / "bad.jsonl", out=files / "m.json", format="moment-detr")
+    report = json.loads((files / "m.json").read_text())
+    assert report["long"]["MR-R1"]["0.5"] is None
+    assert set(report["full"]["MR-R1"]) == set(report["full"]["MR-mAP"]) - {"average"}
+    assert report["brief"]["MR-full-mAP"] == round(report["brief"]["MR-full-mAP"], 2)
+
+
+def test_significance_and_contributions(dataset, files, capsys):
+    evaluate_command(
+        dataset,
+        files / "gt.jsonl",
+        files / "good.jsonl",
+        out=files / "m.json",
+        bootstrap=200,
+        against=files / "bad.jsonl",
+        queries=files / "q.csv",
+    )
+    report = json.loads((files / "m.json").read_text())
+    low, high = report["intervals"]["mIoU"]
+    assert low < report["metrics"]["mIoU"] < high
+    assert report["differences"]["mIoU"]["difference"] > 0
+    assert 0 < report["differences"]["mIoU"]["p"] < 0.05
+    assert "paired comparison" in capsys.readouterr().out
+    with open(files / "q.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["qid"] for row in rows] == [str(qid) for qid in range(30)]
+    assert np.mean([float(row["mAP"]) for row in rows]) == pytest.approx(report["metrics"]["mAP"])
+    assert {row["long/mAP"] for row in rows} == {""}
+
+
+def test_a_baseline_needs_no_predictions(dataset, files, capsys):
+    evaluate_command(dataset, files / "gt.jsonl", baseline="mean_span", train_annotations=files / "gt.jsonl")
+    assert "mean_span" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "either a prediction file or a baseline"),
+        ({"predictions": "good.jsonl", "baseline": "whole_video"}, "either a prediction file or a baseline"),
+        ({"baseline": "best"}, "no baseline 'best'"),
+        ({"predictions": "good.jsonl", "format": "xml"}, "choose one of flat, moment-detr, cg-detr"),
+        ({"predictions": "good.jsonl", "bootstrap": 0}, "0 bootstrap resamples"),
+    ],
+)
+def test_arguments_must_go_together(dataset, files, arguments, message):
+    if "predictions" in arguments:
+        arguments = arguments | {"predictions": files / arguments["predictions"]}
+    with pytest.raises(SettingsError, match=message):
+        evaluate_command(dataset, files / "gt.jsonl", **arguments)
+
+
+def test_submit_packs_what_is_valid_and_nothing_else(dataset, files, capsys):
+    truth = files / "gt.jsonl"
+    submit_command(dataset, files / "good.jsonl", files / "bad.jsonl", truth, truth, files / "s.zip")
+    assert "30 queries" in capsys.readouterr().out
+    assert (files / "s.zip").exists()
+    (files / "bad.jsonl").write_text("{}\n")
+    with pytest.raises(DataError, match="line 1"):
+        submit_command(dataset, files / "good.jsonl", files / "bad.jsonl", truth, truth, files / "t.zip")
+    assert not (files / "t.zip").exists()
+
+
+def test_scoring_imports_neither_torch_nor_other_slow_packages():
+    code = (
+        "import sys, sadetr.evaluation.command; "
+        "print(*{'torch', 'pandas', 'scipy', 'rich', 'pyarrow', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

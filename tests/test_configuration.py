@@ -1,0 +1,123 @@
+"""Layers of settings, and errors that help."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sadetr.configuration import CONFIG, load_method, resolve, resolve_dataset
+from sadetr.errors import SettingsError
+from sadetr.experiments import experiment_names, load_experiment, run_settings
+
+SCALES = ("mini", "simulated", "paper")
+
+
+def scale_file(folder: Path, text: str) -> str:
+    path = folder / "own.yaml"
+    path.write_text(f"extends: mini\nlabel: own\ndata: generated\n{text}\n")
+    return str(path)
+
+
+def full(scale: str):
+    return resolve("qvhighlights", "sa_detr", "full", 2018, scale)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_run_of_every_experiment_resolves(scale):
+    for name in experiment_names():
+        for run in load_experiment(name, scale).runs:
+            assert run_settings(run, scale).seed == run.seed
+
+
+def test_paper_scale_holds_table_9():
+    settings = full("paper")
+    training, model = settings.training, settings.model
+    assert (training.batch_size, training.epochs, training.learning_rate) == (32, 200, 1e-4)
+    assert (training.schedule.shape, training.schedule.hold_epochs) == ("linear", 40)
+    assert (model.num_moment_queries, model.dn.groups, model.enhance.samples) == (10, 5, 10)
+    assert (model.gauss.alpha, model.dn.sigma_p, model.dn.sigma_p + model.dn.margin_start) == (2, 0.2, pytest.approx(0.6))
+    weights = model.loss
+    assert (weights.l1, weights.giou, weights.matched_quality, weights.quality_margin) == (10, 1, 1, 0.4)
+    assert (weights.align, weights.saliency, weights.moment, weights.quality) == (1, 1, 1, 1)
+    assert settings.dataset.video_width == 2304 + 512
+
+
+def test_a_later_layer_wins_key_by_key(tmp_path):
+    own = full(scale_file(tmp_path, "settings: {qvhighlights: {training: {epochs: 3}}}"))
+    mini = full("mini")
+    assert own.training.epochs == 3
+    assert own.training.model_copy(update={"epochs": mini.training.epochs}) == mini.training
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        ("training: {epoch: 3}", ["'training.epoch'", "'training.epochs'"]),
+        ("trainings: {}", ["'trainings'", "'training'"]),
+        ("methods: {sa_detr: {dn: {group: 3}}}", ["'model.dn.group'", "'model.dn.groups'"]),
+        ("methods: {sa_detr: {gauss: {mode: addlog}}}", ["model.gauss.mode", "add_log"]),
+        ("training: {epochs: ten}", ["'training.epochs'", "integer", "'ten'"]),
+        ("training: {learning_rate: 1e-4}", ["'training.learning_rate'", "1.0e-4"]),
+        ("training: {epochs: 0}", ["'training.epochs'", "greater than 0"]),
+        ("methods: {sa_detr: {hidden_width: 50}}", ["multiple of"]),
+        ("methods: {sa_detr: {qi: {dynamic: false}}}", ["init_loss"]),
+        ("settings: {qvhighlights: {dataset: {report_splits: [dev]}}}", ["'dev'", "train, val, test"]),
+        ("corpus: {clips: many}", ["'corpus.clips'", "'many'"]),
+    ],
+)
+def test_errors_name_file_key_and_remedy(tmp_path, text, fragments):
+    scale = scale_file(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        full(scale)
+    for fragment in [scale, *fragments]:
+        assert fragment in str(caught.value)
+
+
+def test_unreadable_yaml_and_unknown_names(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("training: [")
+    with pytest.raises(SettingsError, match="cannot be read as YAML"):
+        full(str(path))
+    with pytest.raises(SettingsError, match="Known names: mini, paper, simulated"):
+        full("minni")
+    with pytest.raises(SettingsError, match="nearest is 'full'"):
+        resolve("qvhighlights", "sa_detr", "ful", 2018, "mini")
+    with pytest.raises(SettingsError, match="Known names: qvhighlights"):
+        resolve_dataset("qvh", "mini")
+
+
+def test_scales_cannot_extend_each_other_in_a_circle(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(f"extends: {path}\nlabel: own\ndata: generated\n")
+    with pytest.raises(SettingsError, match="leads back"):
+        full(str(path))
+
+
+def test_a_fault_in_a_variant_names_the_method_file(tmp_path):
+    config = tmp_path / "config"
+    shutil.copytree(CONFIG, config)
+    path = config / "methods" / "sa_detr.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["variants"]["full"] = {"model": {"dn": {"enable": False}}}
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(SettingsError, match=rf"{path}: unknown key 'model.dn.enable'.*'model.dn.enabled'"):
+        resolve("qvhighlights", "sa_detr", "full", 2018, "mini", config)
+
+
+def test_identity_ignores_name_and_device_but_nothing_else():
+    settings = full("mini")
+    renamed = settings.model_copy(update={"variant": "other"})
+    assert renamed.identity() == settings.identity()
+    moved = settings.model_copy(update={"execution": settings.execution.model_copy(update={"threads": 8})})
+    assert moved.identity() == settings.identity()
+    assert settings.model_copy(update={"seed": 1}).identity() != settings.identity()
+
+
+def test_every_variant_but_an_alias_is_a_network_of_its_own():
+    variants = load_method("sa_detr").variants
+    identities = {}
+    for variant in variants:
+        identity = str(resolve("qvhighlights", "sa_detr", variant, 2018, "paper").identity())
+        identities.setdefault(identity, []).append(variant)
+    assert [names for names in identities.values() if len(names) > 1] == [["full", "fa_qi_ad_dn"]]

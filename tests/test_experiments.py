@@ -1,0 +1,53 @@
+"""Rows of tables and figures are mapped to runs."""
+
+import pytest
+
+from sadetr.errors import SettingsError
+from sadetr.experiments import RunId, canonical, load_experiment, run_settings
+
+
+def test_table_4_has_ten_distinct_runs_and_shares_the_full_one():
+    table4, figure5, table1 = (load_experiment(name, "mini") for name in ("table4", "figure5", "table1"))
+    assert len(table4.runs) == 10
+    full = RunId("qvhighlights", "sa_detr", "full", 2018)
+    assert {row.key: row.runs for row in table4.rows}["j"] == (full,)
+    assert full in figure5.runs
+    assert table1.runs == (full,)
+    assert len({*table4.runs, *figure5.runs, *table1.runs}) == 11
+
+
+def test_table_4_rows_are_what_their_check_marks_say():
+    for row in load_experiment("table4", "paper").rows:
+        model = run_settings(row.runs[0], "paper").model
+        marks = {
+            "FA": model.fa.vtc and model.fa.ctm,
+            "QI": model.qi.dynamic and model.qi.init_loss,
+            "AD": model.ad.enhance and model.ad.modulate,
+            "DN": model.dn.enabled,
+        }
+        off = {
+            "FA": not (model.fa.vtc or model.fa.ctm),
+            "QI": not (model.qi.dynamic or model.qi.init_loss),
+            "AD": not (model.ad.enhance or model.ad.modulate),
+            "DN": not model.dn.enabled,
+        }
+        for name, label in row.labels.items():
+            assert marks[name] if label else off[name], f"row {row.key}, {name}"
+
+
+def test_figure_5_differs_in_denoising_alone():
+    full, without = (run_settings(run, "paper").model for run in load_experiment("figure5", "paper").runs)
+    assert without == full.model_copy(update={"dn": full.dn.model_copy(update={"enabled": False})})
+
+
+def test_aliases_lead_to_one_run():
+    alias = RunId("qvhighlights", "sa_detr", "fa_qi_ad_dn", 3)
+    assert canonical(alias, "mini") == RunId("qvhighlights", "sa_detr", "full", 3)
+
+
+def test_run_names_round_trip():
+    run = RunId("qvhighlights", "sa_detr", "full", 2018)
+    assert RunId.parse(str(run)) == run
+    for text in ("full", "a/b/c/2018", "a/b/c/seedx", "a/b/c/d/seed1"):
+        with pytest.raises(SettingsError, match="expected <setting>/<method>/<variant>/seed<k>"):
+            RunId.parse(text)

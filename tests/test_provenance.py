@@ -1,0 +1,68 @@
+"""Fingerprints change with what matters and with nothing else."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sadetr.provenance import PACKAGE, code_fingerprint, commit
+
+TRAINING = ("sadetr.training.run", "sadetr.models.sa_detr.model")
+SCRIPT = "from sadetr.provenance import code_fingerprint; print(code_fingerprint(*{roots!r}))"
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "sadetr", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def fingerprint_of(checkout: Path, roots: tuple[str, ...] = TRAINING) -> str:
+    command = [sys.executable, "-c", SCRIPT.format(roots=roots)]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_comments_docstrings_and_layout_do_not_count(checkout):
+    before = fingerprint_of(checkout)
+    assert before == code_fingerprint(*TRAINING)
+    path = checkout / "sadetr/losses/quality.py"
+    edit(path, "import torch\n", "# a comment\n\n\nimport torch\n")
+    edit(path, '"""', '"""Another sentence. ')
+    edit(checkout / "sadetr/models/interface.py", '"""(B, L)."""', '"""(B, L) bool."""')
+    assert fingerprint_of(checkout) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("losses/quality.py", "1 + (matched_weight - 1)", "2 + (matched_weight - 1)"),
+        ("nn/positions.py", "10000.0", "20000.0"),
+        ("data/labels.py", "stream(\"windows\")", "stream(\"window\")"),
+        ("training/schedule.py", "1 - progress", "1 - progress / 2"),
+    ],
+)
+def test_whatever_can_change_a_result_counts(checkout, file, old, new):
+    before = fingerprint_of(checkout)
+    edit(checkout / "sadetr" / file, old, new)
+    assert fingerprint_of(checkout) != before
+
+
+def test_rendering_does_not_touch_training(checkout):
+    before = fingerprint_of(checkout), fingerprint_of(checkout, ("sadetr.reporting.command",))
+    path = checkout / "sadetr/reporting/tables.py"
+    path.write_text(path.read_text() + "\nEXTRA = 1\n")
+    after = fingerprint_of(checkout), fingerprint_of(checkout, ("sadetr.reporting.command",))
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_commit_is_a_hash_or_unknown():
+    assert commit() == "unknown" or len(commit().removesuffix("-dirty")) == 40

@@ -1,0 +1,25 @@
+# Our numbers against the paper's. `comparison` writes the verdicts; `compare` turns them into an exit code, apart,
+# because Snakemake deletes what a failing rule wrote.
+
+
+rule comparison:
+    input:
+        metrics=flow.metrics(),
+        sources=flow.sources(),
+        tolerances=flow.tolerances,
+    output:
+        multiext(f"{FOLDER}/comparison", ".csv", ".md"),
+        report(f"{FOLDER}/comparison.html", category="Comparison"),
+    log:
+        f"{FOLDER}/logs/comparison.log",
+    params:
+        fingerprint=flow.render_fingerprint(),
+    shell:
+        "{PYTHON} -m sadetr comparison {flow.arguments} > {log} 2>&1"
+
+
+rule compare:
+    input:
+        rules.comparison.output,
+    shell:
+        "{PYTHON} -m sadetr compare {flow.arguments}"

@@ -1,0 +1,16 @@
+# Predictions -> metrics of one run: both checkpoints, every reported split.
+
+
+rule evaluate:
+    input:
+        provenance=f"{RUN}/provenance.json",
+        predictions=rules.train.output.predictions,
+        annotations=lambda wildcards: flow.annotation_inputs(wildcards.run.split("/")[0]),
+    output:
+        f"{RUN}/metrics.parquet",
+    log:
+        f"{FOLDER}/logs/evaluate/{{run}}.log",
+    params:
+        fingerprint=flow.score_fingerprint(),
+    shell:
+        "{PYTHON} -m sadetr evaluate --run {wildcards.run} {flow.data_arguments} > {log} 2>&1"

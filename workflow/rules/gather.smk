@@ -1,0 +1,12 @@
+# Metrics of all runs -> one table in long format.
+
+
+rule gather:
+    input:
+        flow.metrics(),
+    output:
+        f"{FOLDER}/metrics.parquet",
+    log:
+        f"{FOLDER}/logs/gather.log",
+    shell:
+        "{PYTHON} -m sadetr gather {flow.arguments} > {log} 2>&1"

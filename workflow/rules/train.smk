@@ -1,0 +1,24 @@
+# Prepared features -> checkpoints, history and predictions of one run.
+#
+# The training keeps its resumable state in the run folder under a name that no rule declares: Snakemake deletes
+# declared outputs before a job starts, so a declared checkpoint could never be continued.
+
+
+rule train:
+    input:
+        store=lambda wildcards: f"{FOLDER}/features/{wildcards.run.split('/')[0]}",
+        annotations=lambda wildcards: flow.annotation_inputs(wildcards.run.split("/")[0]),
+    output:
+        multiext(f"{RUN}/", "config.json", "best.safetensors", "last.safetensors", "history.parquet", "provenance.json"),
+        predictions=directory(f"{RUN}/predictions"),
+    log:
+        f"{FOLDER}/logs/train/{{run}}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/train/{{run}}.tsv"
+    threads: lambda wildcards: flow.threads(wildcards.run)
+    resources:
+        gpu=lambda wildcards: flow.gpus(wildcards.run),
+    params:
+        fingerprint=lambda wildcards: flow.run_fingerprint(wildcards.run),
+    shell:
+        "{PYTHON} -m sadetr train --run {wildcards.run} {flow.data_arguments} > {log} 2>&1"
