@@ -19,6 +19,7 @@ rule all:
     default_target: True
     input:
         [flow.rendered(name) for name in flow.experiments],
+        flow.kept(),
         rules.gather.output,
         rules.comparison.output,
 
@@ -31,3 +32,4 @@ for experiment in flow.experiments:
             experiment
         input:
             flow.rendered(experiment),
+            flow.kept(experiment),

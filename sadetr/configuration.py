@@ -161,13 +161,17 @@ class Origins:
         self._files: dict[tuple, Path] = {}
 
     def record(self, location: tuple, file: Path) -> None:
+        # Set again, a key moves to the end: the order is that of the layers.
+        self._files.pop(location, None)
         self._files[location] = file
 
     def file(self, location: tuple) -> Path:
-        """File of the longest recorded prefix of ``location``."""
+        """File that set the key at ``location``; for a whole record, the last file that set anything in it."""
         for length in range(len(location), 0, -1):
-            if location[:length] in self._files:
-                return self._files[location[:length]]
+            prefix = location[:length]
+            files = [file for key, file in self._files.items() if key[:length] == prefix]
+            if files:
+                return files[-1]
         return self._default
 
 

@@ -16,6 +16,9 @@ from sadetr.settings import DatasetSettings
 OPTIONS = ("scale", "results", "data_root")
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
+TRAINED = ("config.json", "best.safetensors", "last.safetensors", "history.parquet", "provenance.json")
+"""Files of a finished training, beside the folder ``predictions``."""
+RUN_FILES = (*TRAINED, "predictions", "metrics.parquet")
 
 
 class Workflow:
@@ -35,6 +38,8 @@ class Workflow:
         data_root = config.get("data_root")
         results = Path(str(config.get("results", "results")))
         self.layout = Layout(load_scale(self._reference), results, None if data_root is None else Path(str(data_root)))
+        self.data_root = self.layout.data_root
+        """Checked here: an error inside a rule's input function is easily lost."""
         self.experiments = {name: load_experiment(name, self._reference) for name in experiment_names()}
         arguments = ["--scale", self._reference, "--results", str(results)]
         self.arguments = shlex.join(arguments)
@@ -67,6 +72,14 @@ class Workflow:
         """``history.parquet`` of the runs of one experiment."""
         return [self.layout.run(run) / "history.parquet" for run in self.experiments[name].runs]
 
+    def kept(self, *names: str) -> list[Path]:
+        """Everything in the run folders of the experiments ``names`` (default: all).
+
+        Targets ask for these files too: Snakemake does not miss a deleted file that only other outputs need.
+        """
+        folders = [path.parent for path in self.metrics(*names)]
+        return [folder / name for folder in folders for name in RUN_FILES]
+
     def rendered(self, name: str) -> list[Path]:
         """Files of a table or figure."""
         folder, formats = (
@@ -92,12 +105,12 @@ class Workflow:
     def annotation_inputs(self, setting: str) -> list[Path]:
         """What holds the annotations: the generated folder, or the official files."""
         if self.generated:
-            return [self.layout.data_root / "annotations" / setting]
+            return [self.data_root / "annotations" / setting]
         return list(self.layout.annotations(self.dataset(setting)).values())
 
     def data_inputs(self, setting: str) -> list[Path]:
         """What a feature store is made from. Official feature folders are inputs too: they must be there."""
-        features = self.layout.data_root / "features" / setting
+        features = self.data_root / "features" / setting
         if self.generated:
             return [*self.annotation_inputs(setting), features]
         dataset = self.dataset(setting)

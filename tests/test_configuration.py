@@ -36,7 +36,11 @@ def test_paper_scale_holds_table_9():
     assert (training.batch_size, training.epochs, training.learning_rate) == (32, 200, 1e-4)
     assert (training.schedule.shape, training.schedule.hold_epochs) == ("linear", 40)
     assert (model.num_moment_queries, model.dn.groups, model.enhance.samples) == (10, 5, 10)
-    assert (model.gauss.alpha, model.dn.sigma_p, model.dn.sigma_p + model.dn.margin_start) == (2, 0.2, pytest.approx(0.6))
+    assert (model.gauss.alpha, model.dn.sigma_p, model.dn.sigma_p + model.dn.margin_start) == (
+        2,
+        0.2,
+        pytest.approx(0.6),
+    )
     weights = model.loss
     assert (weights.l1, weights.giou, weights.matched_quality, weights.quality_margin) == (10, 1, 1, 0.4)
     assert (weights.align, weights.saliency, weights.moment, weights.quality) == (1, 1, 1, 1)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.data.jsonl import Row, read_rows
-from sadetr.errors import DataError
 from sadetr.files import atomic_write_text
 
 TOLERANCE = 1e-6
@@ -80,19 +79,6 @@ def write_annotations(path: Path | str, queries: Iterable[Query]) -> None:
             row["relevant_windows"] = query.windows.tolist()
         rows.append(json.dumps(row, ensure_ascii=False) + "\n")
     atomic_write_text(path, "".join(rows))
-
-
-def index_by_qid(queries: Iterable[Query]) -> dict[int | str, Query]:
-    """Queries under their qid.
-
-    Raises:
-        DataError: two queries share a qid.
-    """
-    index: dict[int | str, Query] = {}
-    for query in queries:
-        if index.setdefault(query.qid, query) is not query:
-            raise DataError(f"annotations: qid {query.qid!r} occurs twice; give every query its own qid")
-    return index
 
 
 def _query(row: Row, clip_length: float) -> Query:

@@ -47,7 +47,7 @@ def pairwise_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDA
 def hull_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """IoU of windows (..., 2), broadcast; the union is the hull of both.
 
-    Differs from :func:`pairwise_iou` in the last bit only, which decides ties at a threshold.
+    Differs from :func:`pairwise_iou` by float rounding only, which decides ties at a threshold.
     """
     overlap = np.minimum(first[..., 1], second[..., 1]) - np.maximum(first[..., 0], second[..., 0])
     overlap = np.maximum(overlap, 0.0)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.data.annotations import Query, clip_count, index_by_qid
+from sadetr.data.annotations import Query, clip_count
 from sadetr.data.jsonl import Row
 from sadetr.evaluation.moment_retrieval import MAX_PREDICTIONS
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, iterate_predictions
@@ -27,7 +27,7 @@ def validate_submission(path: Path | str, queries: Sequence[Query], clip_length:
     Raises:
         DataError: names the first line at fault.
     """
-    index = index_by_qid(queries)
+    index = {query.qid: query for query in queries}
     count = 0
     for row, prediction in iterate_predictions(path, queries, highlights=True):
         _check(row, prediction, index[prediction["qid"]], clip_length)

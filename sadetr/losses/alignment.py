@@ -45,10 +45,11 @@ def intra_loss(logits: Tensor, labels: Tensor, mask: Tensor, positive: Tensor) -
     chosen = logits.gather(1, own).squeeze(1)
     is_positive = torch.arange(logits.shape[1], device=logits.device) == own
     candidate = mask & ((labels < labels.gather(1, own)) | is_positive)
-    rows = logits.masked_fill(~candidate, -torch.inf).logsumexp(1) - chosen
-    # Entry (b, b') is clip p_b of sample b'.
-    across = logits.masked_fill(~mask, -torch.inf)[:, positive].T
-    return rows.mean() + (across.logsumexp(1) - chosen).mean()
+    contrasted = logits.masked_fill(~candidate, -torch.inf)
+    rows = contrasted.logsumexp(1) - chosen
+    # Entry (b, b') is clip p_b of sample b', out of the contrast unless it is a candidate of its own sample.
+    columns = contrasted[:, positive].T.logsumexp(1) - chosen
+    return rows.mean() + columns.mean()
 
 
 def inter_loss(clips: Tensor, sentence: Tensor, positive: Tensor, temperature: float) -> Tensor:

@@ -27,6 +27,8 @@ def match(spans: Tensor, truth: Tensor, mask: Tensor, l1_weight: float, giou_wei
     predicted, target = spans.unsqueeze(3), truth[None, :, None]
     cost = l1_weight * (predicted - target).abs().sum(-1)
     cost = cost - giou_weight * generalised_iou(cw_to_se(predicted), cw_to_se(target))
+    # A diverged model must reach the check of the loss, not stop the solver.
+    cost = cost.nan_to_num(nan=0.0)
     counts = mask.sum(1).tolist()
     # One span takes its cheapest query; only larger problems need the solver.
     assigned = cost.argmin(2).cpu()

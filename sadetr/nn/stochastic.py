@@ -16,9 +16,9 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop entries of ``x`` (any shape) in training mode; draws come from torch's global generator."""
-        if not self.training or self.p == 0 or x.device.type != "cpu":
-            return functional.dropout(x, self.p, self.training)
         dropped = round(self.p * _LEVELS)
+        if not self.training or dropped in (0, _LEVELS) or x.device.type != "cpu":
+            return functional.dropout(x, self.p, self.training)
         draws = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int16)
         keep = draws[: x.numel()].view(x.shape) >= dropped - _LEVELS // 2
         return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))

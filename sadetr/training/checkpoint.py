@@ -86,7 +86,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, module: nn.Module, tenso
 def write_tensors(path: Path, tensors: Weights, metadata: dict[str, str]) -> None:
     """Write a safetensors file in one step."""
     content = {name: value.contiguous() for name, value in tensors.items()}
-    atomic_write_bytes(path, safetensors.torch.save(content, metadata))
+    # One entry, as the format does not keep the order of several: equal content, equal bytes.
+    atomic_write_bytes(path, safetensors.torch.save(content, {"metadata": json.dumps(metadata, sort_keys=True)}))
 
 
 def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
@@ -97,7 +98,8 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {}).get("metadata", "{}"))
     except (OSError, safetensors.SafetensorError) as error:
         raise ResultsError(f"{path}: cannot be read as a checkpoint ({error})") from error
 

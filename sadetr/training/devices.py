@@ -33,11 +33,11 @@ def claimed_device(requested: str, lock_folder: Path | None = None) -> Iterator[
         yield torch.device("cpu")
         return
     lock, index = _first_free(lock_folder or Path(tempfile.gettempdir()) / f"sadetr-gpus-{os.getuid()}")
-    with lock:
-        # The lock was taken once by the search and once by this block.
-        lock.release()
+    try:
         torch.cuda.set_device(index)
         yield torch.device("cuda", index)
+    finally:
+        lock.release()
 
 
 def _first_free(folder: Path) -> tuple[filelock.FileLock, int]:

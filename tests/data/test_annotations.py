@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sadetr.data.annotations import clip_count, index_by_qid, read_annotations, write_annotations
+from sadetr.data.annotations import clip_count, read_annotations, write_annotations
 from sadetr.errors import DataError
 
 SHARED = Path(os.environ.get("SADETR_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -147,12 +147,9 @@ def test_clips_are_counted_whole_and_without_rounding_errors():
     assert clip_count(1.5, 2.0) == 0
 
 
-def test_queries_are_found_by_qid(file):
+def test_a_number_and_its_text_are_different_qids(file):
     write(file, row(1), row("1"))
-    first, second = read_annotations(file)
-    assert index_by_qid([first, second]) == {1: first, "1": second}
-    with pytest.raises(DataError, match="qid 1 occurs twice"):
-        index_by_qid([first, first])
+    assert [query.qid for query in read_annotations(file)] == [1, "1"]
 
 
 @pytest.mark.parametrize(

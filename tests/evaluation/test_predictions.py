@@ -67,7 +67,7 @@ def test_saliency_and_texts_may_be_absent_where_they_are_not_needed(file):
         (row(2, pred_relevant_windows=None), r"line 2: field 'pred_relevant_windows' is None; expected list"),
         (
             row(2, pred_relevant_windows=[[0, 1]]),
-            r"line 2: pred_relevant_windows\[0\] is \[0, 1\]; expected a list of 3",
+            r"line 2: pred_relevant_windows\[0\] is \[0, 1\]; .* 3 numbers",
         ),
         (row(2, pred_relevant_windows=[[0, 1, "a"]]), r"line 2: pred_relevant_windows\[0\]"),
         (row(2, pred_relevant_windows=[[0, 1, True]]), r"line 2: pred_relevant_windows\[0\]"),

@@ -15,7 +15,7 @@ from sadetr.evaluation.scorer import evaluate
 from . import reference
 
 TIMES = st.sampled_from([0.0, 2.0, 4.0, 6.0, 7.3, 10.0, 12.0, 14.1, 20.0, 24.3, 30.4, 40.0, 70.0, 100.0, 160.0, 320.0])
-SCORES = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]) | st.floats(0, 1)
+SCORES = st.sampled_from([-0.5, 0.0, 0.1, 0.5, 0.9, 1.0]) | st.floats(-1, 1)
 SALIENCY = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 0.25]) | st.floats(-20, 20, width=16)
 
 
@@ -105,6 +105,16 @@ def test_a_prediction_may_take_its_second_best_window():
     # Both predictions fit the first window best; the second one still reaches 0.5 with the other.
     truth = [[0, 10], [4, 14]]
     assert moments([[0, 10, 0.9], [1, 11, 0.8]], truth)["mAP@0.5"] == 100
+
+
+def test_of_two_equal_overlaps_the_later_window_is_taken():
+    # The first prediction fits both alike; the second reaches 0.7 with the first window only.
+    assert moments([[1, 11, 0.9], [0, 10, 0.8]], [[0, 10], [2, 12]])["mAP@0.7"] == 100
+    assert moments([[1, 11, 0.9], [2, 12, 0.8]], [[0, 10], [2, 12]])["mAP@0.7"] == 50
+
+
+def test_scores_may_be_negative():
+    assert moments([[0, 10, -3.0]], [[0, 10]])["mAP"] == pytest.approx(100)
 
 
 def test_no_window_counts_for_r1_but_not_for_map():

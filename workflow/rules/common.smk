@@ -3,7 +3,7 @@
 import sys
 
 from sadetr.errors import SadetrError
-from sadetr.workflow import Workflow
+from sadetr.workflow import TRAINED, Workflow
 
 try:
     flow = Workflow(config)

@@ -9,7 +9,7 @@ rule train:
         store=lambda wildcards: f"{FOLDER}/features/{wildcards.run.split('/')[0]}",
         annotations=lambda wildcards: flow.annotation_inputs(wildcards.run.split("/")[0]),
     output:
-        multiext(f"{RUN}/", "config.json", "best.safetensors", "last.safetensors", "history.parquet", "provenance.json"),
+        [f"{RUN}/{name}" for name in TRAINED],
         predictions=directory(f"{RUN}/predictions"),
     log:
         f"{FOLDER}/logs/train/{{run}}.log",

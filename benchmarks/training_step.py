@@ -1,0 +1,193 @@
+"""Time one training step of SA-DETR at the paper's size on a synthetic batch. Prints one line of JSON per measurement.
+
+    python benchmarks/training_step.py [--device cuda] [--threads 2] [--steps 10] [--variants full baseline]
+
+The parts of a step are timed one by one, the whole step in a pass of its own; a GPU is waited for at the ends of
+whatever is timed. Times are medians in milliseconds, after warming steps.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sadetr.configuration import resolve
+from sadetr.data.annotations import Query
+from sadetr.data.labels import Labels
+from sadetr.data.store import TEMPORAL_FEATURES
+from sadetr.models.interface import Batch, Method, Step
+from sadetr.models.sa_detr.model import build
+from sadetr.provenance import commit, system
+from sadetr.settings import RunSettings, TrainingSettings
+from sadetr.training.devices import device_name
+from sadetr.training.reproducibility import Streams, make_deterministic
+
+SEED = 2018
+WARMING_STEPS = 2
+WINDOW_COUNTS = {1: 4855, 2: 1230, 3: 466, 4: 266, 5: 401}
+"""Training queries of QVHighlights by their number of windows; 5 stands for 5 and more, as training sees them."""
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    make_deterministic(arguments.threads)
+    device = torch.device(arguments.device)
+    origin = {"command": " ".join(["python benchmarks/training_step.py", *sys.argv[1:]]), **environment(device)}
+    for variant in arguments.variants:
+        settings = resolve("qvhighlights", "sa_detr", variant, SEED, "paper")
+        for measured, values in measure(settings, arguments.steps, device):
+            line = {"benchmark": "training_step", "variant": variant, "measured": measured, **values}
+            print(json.dumps({**line, "load_average": round(os.getloadavg()[0], 2), **origin}), flush=True)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--steps", type=int, default=10, help="steps per timing")
+    parser.add_argument("--variants", nargs="+", default=["full", "baseline"])
+    return parser.parse_args()
+
+
+def measure(settings: RunSettings, steps: int, device: torch.device) -> list[tuple[str, dict[str, Any]]]:
+    """All measurements of one variant: name and values."""
+    streams = Streams(SEED)
+    streams.seed_global("initialisation", 0)
+    model = build(settings).to(device).train()
+    batch = synthetic_batch(settings, streams.numpy("benchmark", 0))
+    training = TrainingStep(model, settings.training, batch, streams.torch("method", 0))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    run(training, WARMING_STEPS, lambda parts: [part() for part in parts.values()])
+    parts = run(training, steps, lambda parts: {name: milliseconds(part, device) for name, part in parts.items()})
+    whole = run(training, steps, lambda parts: milliseconds(lambda: [part() for part in parts.values()], device))
+    shape = {"batch": list(batch.video.shape), "tokens": list(batch.text.shape), "windows": batch.spans.shape[1]}
+    counts = parameter_counts(model)
+    results: list[tuple[str, dict[str, Any]]] = [("parameters", {"total": sum(counts.values()), "per_part": counts})]
+    results += [(name, {"median_ms": median(row[name] for row in parts), **shape}) for name in parts[0]]
+    results.append(("step", {"median_ms": median(whole), "min_ms": round(min(whole), 2), **shape}))
+    if device.type == "cuda":
+        results.append(("peak_memory", {"mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1), **shape}))
+    return results
+
+
+class TrainingStep:
+    """The parts of one step of the training loop, callable in their order."""
+
+    def __init__(self, model: Method, settings: TrainingSettings, batch: Batch, generator: torch.Generator) -> None:
+        self._model = model
+        self._max_grad_norm = settings.max_grad_norm
+        self._batch = batch
+        self._step = Step(0.0, generator)
+        self._device = next(model.parameters()).device
+        self._optimiser = torch.optim.AdamW(
+            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+
+    def parts(self) -> dict[str, Callable[[], None]]:
+        return {
+            "transfer": self._transfer,
+            "forward": self._forward,
+            "objective": self._objective,
+            "backward": self._backward,
+            "optimiser": self._optimise,
+        }
+
+    def _transfer(self) -> None:
+        self._moved = self._batch.to(self._device)
+
+    def _forward(self) -> None:
+        self._output = self._model(self._moved, self._step)
+
+    def _objective(self) -> None:
+        self._loss: Tensor = torch.stack(list(self._model.objective(self._output, self._moved).values())).sum()
+
+    def _backward(self) -> None:
+        self._optimiser.zero_grad(set_to_none=True)
+        self._loss.backward()
+
+    def _optimise(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._max_grad_norm)
+        self._optimiser.step()
+
+
+def run(training: TrainingStep, steps: int, timed: Callable[[dict[str, Callable[[], None]]], Any]) -> list[Any]:
+    """What ``timed`` returns for each of ``steps`` steps."""
+    return [timed(training.parts()) for _ in range(steps)]
+
+
+def synthetic_batch(settings: RunSettings, rng: np.random.Generator) -> Batch:
+    """A batch of the largest shapes: every video and every text is as long as the setting allows."""
+    dataset, size = settings.dataset, settings.training.batch_size
+    clips, tokens = dataset.max_video_clips, dataset.max_text_tokens
+    queries = [synthetic_query(number, clips, dataset.clip_length, rng) for number in range(size)]
+    labels = Labels(queries, np.full(size, clips), dataset)
+    draws = labels.draw(lambda consumer: rng)
+    arrays = {
+        "video": rng.standard_normal((size, clips, dataset.video_width + TEMPORAL_FEATURES), np.float32),
+        "video_mask": np.ones((size, clips), bool),
+        "text": rng.standard_normal((size, tokens, dataset.text_stream.width), np.float32),
+        "text_mask": np.ones((size, tokens), bool),
+        "saliency": labels.saliency,
+        "relevant": labels.relevant,
+        "video_id": np.arange(size),
+        **vars(draws),
+    }
+    return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+
+
+def synthetic_query(number: int, clips: int, clip_length: float, rng: np.random.Generator) -> Query:
+    """Disjoint random windows on the clip grid, as many as real queries have, and three annotators' saliency."""
+    weights = np.array(list(WINDOW_COUNTS.values())) / sum(WINDOW_COUNTS.values())
+    count = rng.choice(list(WINDOW_COUNTS), p=weights)
+    ends = np.sort(rng.choice(clips + 1, 2 * count, replace=False)).reshape(-1, 2)
+    relevant = np.concatenate([np.arange(start, end) for start, end in ends])
+    saliency = rng.integers(0, 5, (len(relevant), 3))
+    return Query(number, "", f"video{number}", clips * clip_length, ends * clip_length, relevant, saliency)
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Parameters per part of the model."""
+    counts: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        counts[name.partition(".")[0]] += parameter.numel()
+    return dict(counts)
+
+
+def milliseconds(function: Callable[[], object], device: torch.device) -> float:
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    function()
+    wait()
+    return 1000 * (time.perf_counter() - start)
+
+
+def median(values: Any) -> float:
+    return round(statistics.median(values), 2)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the figures depend on beside the code: hardware and versions."""
+    processor = platform.processor()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [line.partition(": ")[2] for line in information.read_text().splitlines() if "model name" in line]
+        processor = names[0] if names else processor
+    hardware = {"device": device_name(device), "processor": processor, "cores": os.cpu_count()}
+    return {**hardware, **system(), "commit": commit()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Matching: optimal, independent per sample and stage, blind to padding."""
+
+from itertools import permutations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from sadetr.losses.matching import match, take
+from sadetr.nn.spans import cw_to_se, generalised_iou
+from tests.samples import agree, official, random_spans
+
+L1, GIOU = 10.0, 1.0
+
+
+def cost(query, target):
+    distance = (query - target).abs().sum(-1)
+    return L1 * distance - GIOU * generalised_iou(cw_to_se(query), cw_to_se(target))
+
+
+def total(spans, truth, queries):
+    return sum(cost(spans[query], truth[slot]).item() for slot, query in enumerate(queries))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 5), min_size=1, max_size=3), st.booleans())
+def test_matching_equals_brute_force(seed, counts, doubled):
+    generator = torch.Generator().manual_seed(seed)
+    spans = random_spans(generator, 2, len(counts), 5)
+    if doubled:
+        spans[:, :, 1] = spans[:, :, 0]
+    slots = max(counts)
+    mask = torch.arange(slots) < torch.tensor(counts)[:, None]
+    truth = random_spans(generator, len(counts), slots) * mask[..., None]
+    assigned = match(spans, truth, mask, L1, GIOU)
+    assert assigned.shape == (2, len(counts), slots)
+    for stage in range(2):
+        for sample, count in enumerate(counts):
+            chosen = assigned[stage, sample, :count].tolist()
+            assert len(set(chosen)) == count
+            best = min(total(spans[stage, sample], truth[sample], queries) for queries in permutations(range(5), count))
+            assert total(spans[stage, sample], truth[sample], chosen) == pytest.approx(best, abs=1e-4)
+            assert not assigned[stage, sample, count:].any()
+
+
+def test_permuted_ground_truth_is_found_again():
+    truth = random_spans(torch.Generator().manual_seed(0), 3, 5)
+    order = torch.stack([torch.randperm(5) for _ in range(3)])
+    spans = truth.gather(1, order[..., None].expand(-1, -1, 2))[None]
+    assigned = match(spans, truth, torch.ones(3, 5, dtype=torch.bool), L1, GIOU)
+    assert torch.equal(take(spans, assigned)[0], truth)
+
+
+def test_equal_ground_truth_gets_distinct_queries():
+    truth = torch.tensor([[[0.5, 0.2], [0.5, 0.2]]])
+    spans = torch.tensor([[[[0.5, 0.2], [0.1, 0.1], [0.5, 0.21]]]])
+    assigned = match(spans, truth, torch.ones(1, 2, dtype=torch.bool), L1, GIOU)
+    assert sorted(assigned[0, 0].tolist()) == [0, 2]
+
+
+def test_padded_windows_do_not_matter():
+    generator = torch.Generator().manual_seed(1)
+    spans, truth = random_spans(generator, 1, 2, 6), random_spans(generator, 2, 4)
+    mask = torch.tensor([[True, True, False, False], [True, False, False, False]])
+    before = match(spans, truth, mask, L1, GIOU)
+    truth[~mask] = 77.0
+    assert torch.equal(match(spans, truth, mask, L1, GIOU), before)
+
+
+def test_diverged_predictions_are_matched_to_something():
+    # The training loop reports a loss that is no number; the matcher must let it get there.
+    spans = torch.full((1, 1, 4, 2), torch.nan)
+    truth = random_spans(torch.Generator().manual_seed(0), 1, 2)
+    assigned = match(spans, truth, torch.ones(1, 2, dtype=torch.bool), L1, GIOU)
+    assert len(set(assigned.flatten().tolist())) == 2
+
+
+def test_matching_passes_no_gradient():
+    spans = random_spans(torch.Generator().manual_seed(0), 1, 1, 3).requires_grad_()
+    assert not match(spans, spans[0, :, :1], torch.ones(1, 1, dtype=torch.bool), L1, GIOU).requires_grad
+
+
+@pytest.mark.parametrize("rest", [(), (2,), (3, 2)])
+def test_take_picks_the_assigned_queries(rest):
+    values = torch.randn(2, 3, 5, *rest)
+    assigned = torch.randint(0, 5, (2, 3, 4))
+    taken = take(values, assigned)
+    assert taken.shape == (2, 3, 4, *rest)
+    for stage, sample, slot in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(4)).tolist():
+        assert torch.equal(taken[stage, sample, slot], values[stage, sample, assigned[stage, sample, slot]])
+
+
+def test_matching_uses_moment_detrs_costs():
+    # Its class cost has no counterpart here (D50), so its own span and gIoU costs are solved without it.
+    values, meta = official("matcher")
+    spans, truth, counts = values["input.pred_spans"], values["target.spans"], values["target.num_spans"]
+    weights = meta["config"]["cost_span"], meta["config"]["cost_giou"]
+    mask = torch.arange(truth.shape[1]) < counts[:, None]
+    official_costs = weights[0] * values["output.cost_span"] + weights[1] * values["output.cost_giou"]
+    assigned = match(spans[None], truth, mask, *weights)[0]
+    first = 0
+    for sample, count in enumerate(counts.tolist()):
+        columns = official_costs[sample, :, first : first + count]
+        for slot in range(count):
+            ours = torch.stack([cost(query, truth[sample, slot]) for query in spans[sample]])
+            agree(ours, columns[:, slot])
+        queries, slots = linear_sum_assignment(columns.numpy())
+        assert assigned[sample, slots].tolist() == queries.tolist()
+        first += count

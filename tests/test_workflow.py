@@ -1,0 +1,135 @@
+"""The workflow is tested by running it on a tiny scale: every target, every trigger."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCALE = """
+extends: mini
+label: "generated data: not comparable with the paper"
+data: generated
+corpus: {train_queries: 24, val_queries: 8, test_queries: 8}
+settings:
+  qvhighlights:
+    training: {epochs: 2, schedule: {hold_epochs: 1}, batch_size: 8}
+    methods: {sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}}
+"""
+# One file: xdist keeps the tests of a group on one worker, and they share one workflow.
+pytestmark = pytest.mark.xdist_group("workflow")
+
+
+class Checkout:
+    """A copy of the repository's code with results of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        ignored = shutil.ignore_patterns("__pycache__", ".*", "results", "tests", "*.egg-info", "benchmarks")
+        shutil.copytree(ROOT, folder, ignore=ignored, dirs_exist_ok=True)
+        (folder / "tiny.yaml").write_text(SCALE)
+        self.results = folder / "results/tiny"
+
+    def snakemake(self, *targets: str, dry: bool = False, config: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", *targets, "--cores", "2", "--nocolor"]
+        command += ["--dry-run"] if dry else []
+        command += ["--config", "scale=tiny.yaml", *config]
+        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+        )
+
+    def planned(self, *targets: str) -> dict[str, int]:
+        """Rule -> jobs that a run would execute."""
+        done = self.snakemake(*targets, dry=True)
+        text = done.stdout + done.stderr
+        assert done.returncode == 0, text
+        if "Job stats:" not in text:
+            return {}
+        table = text.split("Job stats:")[1].split("total")[0].splitlines()[3:]
+        return {name: int(count) for name, count in (row.split() for row in table if row.strip())}
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A checkout in which `all` has run."""
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"))
+    done = checkout.snakemake("all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return checkout
+
+
+def test_all_makes_every_table_figure_and_verdict(finished):
+    for name in ("tables/table1", "tables/table4"):
+        for suffix in ("csv", "md", "tex", "html"):
+            assert (finished.results / f"{name}.{suffix}").stat().st_size
+    for suffix in ("pdf", "svg", "png"):
+        assert (finished.results / f"figures/figure5.{suffix}").stat().st_size
+    assert "not comparable" in (finished.results / "comparison.csv").read_text()
+    metrics = pq.read_table(finished.results / "metrics.parquet").to_pandas()
+    assert len(metrics[["variant", "seed"]].drop_duplicates()) == 11
+    assert set(metrics["split"]) == {"val", "test"}
+    assert set(metrics["checkpoint"]) == {"best", "last"}
+    assert set(metrics["data"]) == {"generated"}
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert finished.planned("all") == {}
+
+
+def test_compare_succeeds_on_complete_generated_results(finished):
+    done = finished.snakemake("compare")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_table_needs_only_its_own_runs(finished):
+    shutil.rmtree(finished.results / "runs/qvhighlights/sa_detr/without_denoising")
+    assert finished.planned("table4") == {}
+    assert finished.planned("figure5")["train"] == 1
+    assert finished.snakemake("figure5").returncode == 0
+
+
+def test_a_deleted_run_and_what_follows_is_made_again(finished):
+    run = finished.results / "runs/qvhighlights/sa_detr/fa/seed2018"
+    before = (run / "best.safetensors").read_bytes()
+    shutil.rmtree(run)
+    planned = finished.planned("all")
+    assert (planned["train"], planned["evaluate"], planned["table"]) == (1, 1, 1)
+    assert {"generate", "prepare", "figure"}.isdisjoint(planned)
+    assert finished.snakemake("all").returncode == 0
+    assert (run / "best.safetensors").read_bytes() == before
+
+
+def test_a_comment_costs_nothing_and_a_changed_loss_retrains(finished):
+    finished.edit("sadetr/models/sa_detr/model.py", "import torch\n", "import torch  # a comment\n")
+    finished.edit("config/methods/sa_detr.yaml", "variants:\n", "# a comment\nvariants:\n")
+    assert finished.planned("all") == {}
+    finished.edit("sadetr/losses/moment.py", "stages * masked_average(l1", "2 * stages * masked_average(l1")
+    assert finished.planned("all")["train"] == 11
+    finished.edit("sadetr/losses/moment.py", "2 * stages * masked_average(l1", "stages * masked_average(l1")
+    assert finished.planned("all") == {}
+
+
+def test_a_changed_setting_retrains_only_the_runs_it_reaches(finished):
+    finished.edit("config/methods/sa_detr.yaml", "dn: {enabled: false}}", "dn: {enabled: false, groups: 3}}")
+    assert finished.planned("all")["train"] == 1
+
+
+def test_unknown_options_and_missing_data_are_one_clear_error(finished):
+    done = finished.snakemake("all", dry=True, config=("scales=paper",))
+    assert done.returncode == 1
+    assert "unknown option; the nearest is 'scale'" in done.stdout + done.stderr
+    (finished.folder / "tiny.yaml").write_text("extends: paper\nlabel: ''\ndata: official\n")
+    done = finished.snakemake("all", dry=True)
+    assert done.returncode == 1
+    assert "data_root=DIR" in done.stdout + done.stderr
