@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-COMMANDS = "runs generate prepare train evaluate submit gather table figure comparison compare".split()
+COMMANDS = (
+    *("runs", "generate", "prepare", "train", "evaluate", "submit"),
+    *("gather", "table", "figure", "comparison", "compare"),
+)
 
 
 def sadetr(*arguments: str, cwd=None) -> subprocess.CompletedProcess:

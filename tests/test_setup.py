@@ -22,10 +22,8 @@ def pyproject() -> dict[str, Requirement]:
 
 def lock() -> dict[str, str]:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
-    return dict(
-        (canonicalize_name(name), version)
-        for name, _, version in (line.partition("==") for line in lines if line and not line.startswith("#"))
-    )
+    pins = (line.partition("==") for line in lines if line and not line.startswith("#"))
+    return {canonicalize_name(name): version for name, _, version in pins}
 
 
 def test_lock_pins_everything_inside_the_ranges():

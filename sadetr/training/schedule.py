@@ -6,10 +6,10 @@ from sadetr.settings import TrainingSettings
 
 
 def learning_rate(settings: TrainingSettings, epoch: int) -> float:
-    """Learning rate of ``epoch`` (0-based), reaching 0 at the end of the last epoch (D59).
+    """Learning rate of ``epoch`` (0-based) of E epochs, of which the first H are held (D59).
 
-    ``linear``: the epoch right after the hold already steps down, and epoch E would have 0. ``cosine`` falls along
-    half a cosine instead, ``step`` multiplies once, ``constant`` never changes.
+    ``linear`` falls by 1 / (E - H) per epoch behind epoch H, so that epoch E would have 0; ``cosine`` falls along half
+    a cosine instead, ``step`` multiplies once, ``constant`` never changes.
     """
     schedule = settings.schedule
     held = min(schedule.hold_epochs, settings.epochs)
