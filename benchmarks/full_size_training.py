@@ -131,6 +131,7 @@ def train(settings: RunSettings, split: Split, steps: int) -> dict[str, Any]:
         "queries": len(split),
         "steps": len(losses),
         "median_step_s": round(statistics.median(seconds), 3),
+        "min_step_s": round(min(seconds), 3),
         "gather_ms": gather_milliseconds(split, rates.batch_size),
         "wait_for_batch_ms": round(statistics.median(waits), 2),
         "first_loss": round(losses[0], 4),

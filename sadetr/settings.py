@@ -70,7 +70,6 @@ class DatasetSettings(Record):
     report_splits: list[str] = ["val"]
     video_streams: Annotated[list[VideoStream], Field(min_length=1)]
     text_stream: TextStream = TextStream()
-    saliency_labels: Literal["annotators"] = "annotators"
     highlights: bool = True
     """Whether highlight detection (HD mAP, HIT@1) is defined."""
     postprocess: Postprocess = Postprocess()

@@ -20,7 +20,7 @@ settings:
     training: {epochs: 2, schedule: {hold_epochs: 1}, batch_size: 8}
     methods: {sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}}
 """
-# One file: xdist keeps the tests of a group on one worker, and they share one workflow.
+# With `--dist=loadgroup` these tests stay on one worker and share one workflow.
 pytestmark = pytest.mark.xdist_group("workflow")
 
 

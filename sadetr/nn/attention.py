@@ -65,11 +65,8 @@ class MultiHeadAttention(nn.Module):
         return self.out(merge_heads(mixed))
 
 
-class CrossAttentionLayer(nn.Module):
-    """Fusion layer of QD-DETR and UVCOM: post-norm attention, then a feed-forward block whose residual skips the norm.
-
-    D9: ``x1 = x + attention``, ``x2 = x1 + FFN(LN1(x1))``, result ``LN2(x2)``.
-    """
+class _Layer(nn.Module):
+    """Attention, feed-forward block and two norms; subclasses say how they are wired."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
@@ -78,6 +75,13 @@ class CrossAttentionLayer(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
+
+
+class CrossAttentionLayer(_Layer):
+    """Fusion layer of QD-DETR and UVCOM: post-norm attention, then a feed-forward block whose residual skips the norm.
+
+    D9: ``x1 = x + attention``, ``x2 = x1 + FFN(LN1(x1))``, result ``LN2(x2)``.
+    """
 
     def forward(self, x: Tensor, position: Tensor | None, context: Tensor, context_mask: Tensor) -> Tensor:
         """(B, N, d) attends to (B, M, d) where ``context_mask`` (B, M) is True; ``position`` is added to the query."""
@@ -87,16 +91,8 @@ class CrossAttentionLayer(nn.Module):
         return self.norm2(x)
 
 
-class EncoderLayer(nn.Module):
+class EncoderLayer(_Layer):
     """Standard post-norm Transformer encoder layer with the position added to queries and keys."""
-
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
-        super().__init__()
-        self.attention = MultiHeadAttention(width, heads, dropout)
-        self.feedforward = FeedForward(width, feedforward, dropout)
-        self.norm1 = nn.LayerNorm(width)
-        self.norm2 = nn.LayerNorm(width)
-        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, position: Tensor, mask: Tensor) -> Tensor:
         """(B, N, d) -> (B, N, d); ``mask`` (B, N) bool is True at valid rows."""

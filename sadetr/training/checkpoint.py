@@ -52,7 +52,7 @@ class TrainingState:
         try:
             state = cls(**json.loads(metadata["state"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ResultsError(f"{path}: not a training state ({error}); delete it to train from the start") from error
+            raise ResultsError(f"{path}: not a training state ({error})") from error
         for name, value in tensors.items():
             part, _, key = name.partition(".")
             getattr(state, part)[key] = value

@@ -17,6 +17,7 @@ import torch
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
 from sadetr.data.store import FeatureStore
+from sadetr.errors import ResultsError
 from sadetr.evaluation.predictions import write_predictions
 from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
 from sadetr.models.interface import Method
@@ -188,14 +189,18 @@ def _features_digest(store: FeatureStore) -> str:
 
 
 def _load_state(run: RunFolder, fingerprint: str) -> TrainingState:
-    if run.state.exists():
+    """The state to continue from; a fresh one where there is none, or one that cannot be continued bit for bit."""
+    if not run.state.exists():
+        return TrainingState(fingerprint)
+    try:
         state = TrainingState.load(run.state)
         if state.fingerprint == fingerprint:
             return state
-        print(
-            f"{run.state}: belongs to other code, settings, features or hardware; training from the start", flush=True
-        )
-        run.state.unlink()
+        reason = f"{run.state}: belongs to other code, settings, features or hardware"
+    except ResultsError as error:
+        reason = str(error)
+    print(f"{reason}; training from the start", flush=True)
+    run.state.unlink()
     return TrainingState(fingerprint)
 
 

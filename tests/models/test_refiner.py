@@ -144,10 +144,10 @@ def test_the_gaussian_passes_gradients_to_anchors_that_are_not_detached():
     assert anchors.grad.ne(0).all()
 
 
-def modulated(mode, **changes):
+def modulated(mode, alpha=2.0):
     torch.manual_seed(0)
-    switches = {"ad": {"modulate": False}} if mode is None else {"gauss": {"mode": mode}}
-    return ModulatedCrossAttention(small_settings(**switches, **changes)).eval()
+    switches = {"ad": {"modulate": False}} if mode is None else {"gauss": {"mode": mode, "alpha": alpha}}
+    return ModulatedCrossAttention(small_settings(**switches)).eval()
 
 
 def literal_cross_attention(layer, mode, content, position, anchors, context):
@@ -190,15 +190,13 @@ def test_cross_attention_follows_eqs_4_to_6(mode):
 
 @pytest.mark.parametrize("mode", ["mul_logits", "add_log", "mul_prob"])
 def test_a_flat_mask_is_no_modulation(mode):
-    flat = modulated(mode, **{"gauss": {"mode": mode, "alpha": 1e-12}}) if mode else None
-    plain = modulated(None)
+    flat, plain = modulated(mode, alpha=1e-12), modulated(None)
     plain.load_state_dict(flat.state_dict())
     inputs = some_contents(), some_contents(), some_anchors().clamp(min=0.3), video_context()
     torch.testing.assert_close(flat(*inputs), plain(*inputs), rtol=1e-5, atol=1e-6)
 
 
-def test_the_mask_is_hard_locality_in_add_log_only():
-    # A clip with a large logit far outside the span: add_log ignores it, mul_logits does not see a negative logit.
+def test_add_log_ignores_clips_far_outside_the_span():
     layer, context = modulated("add_log"), video_context((9,))
     inputs = some_contents((9,)), some_contents((9,)), torch.tensor([[[0.12, 0.05]] * 5])
     before = layer(*inputs, context)

@@ -200,8 +200,9 @@ class SpanAwareRefiner(nn.Module):
         super().__init__()
         width = settings.hidden_width
         self.layers = nn.ModuleList(RefinerLayer(settings) for _ in range(settings.refiner_layers))
-        xavier_matrices(self)
         self.position = MLP(width, width, width)
+        # The heads below keep PyTorch's initialisation.
+        xavier_matrices(self)
         self.offset = MLP(width, width, width, 2)
         self.quality = nn.Linear(width, 1)
         nn.init.zeros_(self.offset[-1].weight)

@@ -1,0 +1,158 @@
+"""Labels: what every draw promises, and that draws depend on the seed and the epoch alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sadetr.configuration import resolve_dataset
+from sadetr.data.annotations import Query
+from sadetr.data.labels import Labels
+from sadetr.errors import DataError
+from sadetr.training.reproducibility import Streams
+
+DATASET = resolve_dataset("qvhighlights", "mini")
+CLIP = DATASET.clip_length
+
+
+def query(windows, clips=None, saliency=None, qid=0, length=10):
+    """A query of a video of ``length`` clips; clips inside the windows are relevant unless stated otherwise."""
+    windows = np.array(windows, dtype=np.float64)
+    if clips is None:
+        inside = [np.arange(int(start // CLIP), int(np.ceil(end / CLIP))) for start, end in windows]
+        clips = np.unique(np.concatenate(inside))
+    clips = np.array(clips, dtype=np.int64)
+    saliency = np.array([[1, 2, 3]] * len(clips) if saliency is None else saliency, dtype=np.int64)
+    return Query(qid, "text", "video", length * CLIP, windows, clips, saliency)
+
+
+def labels_of(*queries, lengths=None):
+    return Labels(queries, np.array(lengths or [round(query.duration / CLIP) for query in queries]), DATASET)
+
+
+def draw(labels, epoch=0, seed=0):
+    streams = Streams(seed)
+    return labels.draw(lambda consumer: streams.numpy(consumer, epoch))
+
+
+def test_saliency_is_the_sum_of_the_annotators_and_zero_elsewhere():
+    labels = labels_of(query([[4, 8]], saliency=[[4, 4, 4], [0, 1, 0]]))
+    assert labels.saliency[0].tolist() == [0, 0, 12, 1, 0, 0, 0, 0, 0, 0]
+    assert labels.relevant[0].nonzero()[0].tolist() == [2, 3]
+
+
+def test_pairs_are_what_they_promise():
+    scores = [[2, 2, 2], [4, 4, 4], [0, 0, 1], [3, 3, 3]]
+    labels = labels_of(query([[4, 12]], saliency=scores), query([[0, 20]], saliency=scores + [[1, 1, 1]] * 6, qid=1))
+    positives, negatives, aligned = set(), set(), set()
+    for epoch in range(60):
+        draws = draw(labels, epoch)
+        # Hardest: the most and the least salient relevant clip.
+        assert draws.positive_clips[0, 0] == 3
+        assert draws.negative_clips[0, 0] == 4
+        # Random: a relevant and an irrelevant clip.
+        positives.add(int(draws.positive_clips[0, 1]))
+        negatives.add(int(draws.negative_clips[0, 1]))
+        aligned.add(int(draws.aligned_clip[0]))
+        # Without an irrelevant clip the random pair copies the hard one.
+        assert draws.positive_clips[1].tolist() == [1, 1]
+        assert draws.negative_clips[1].tolist() == [2, 2]
+        assert labels.relevant[1, draws.aligned_clip[1]]
+    assert positives == aligned == {2, 3, 4, 5}
+    assert negatives == {0, 1, 6, 7, 8, 9}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_draws_point_at_valid_clips_of_the_right_kind(data):
+    queries, lengths = [], []
+    for qid in range(data.draw(st.integers(1, 4))):
+        length = data.draw(st.integers(2, 12))
+        relevant = sorted(data.draw(st.sets(st.integers(0, length - 1), min_size=1)))
+        scores = [[data.draw(st.integers(0, 4))] * 3 for _ in relevant]
+        windows = [[clip * CLIP, (clip + 1) * CLIP] for clip in relevant]
+        queries.append(query(windows, relevant, scores, qid, length))
+        lengths.append(length - data.draw(st.integers(0, 1)))
+    labels = labels_of(*queries, lengths=lengths)
+    draws = draw(labels, seed=data.draw(st.integers(0, 99)))
+    for row, length in enumerate(lengths):
+        relevant = labels.relevant[row]
+        assert relevant.any()
+        assert not relevant[length:].any()
+        assert not labels.saliency[row, length:].any()
+        assert relevant[draws.positive_clips[row]].all()
+        assert relevant[draws.aligned_clip[row]]
+        hardest, easiest = draws.positive_clips[row, 0], draws.negative_clips[row, 0]
+        assert labels.saliency[row, hardest] == labels.saliency[row, relevant].max()
+        assert labels.saliency[row, easiest] == labels.saliency[row, relevant].min()
+        if relevant[:length].all():
+            assert draws.positive_clips[row, 1] == hardest
+            assert draws.negative_clips[row, 1] == easiest
+        else:
+            assert not relevant[draws.negative_clips[row, 1]]
+            assert draws.negative_clips[row, 1] < length
+        spans = draws.spans[row][draws.spans_mask[row]]
+        assert 1 <= len(spans) <= DATASET.max_windows
+        ends = np.stack([spans[:, 0] - spans[:, 1] / 2, spans[:, 0] + spans[:, 1] / 2])
+        assert ends.min() >= -1e-6
+        assert ends.max() <= 1 + 1e-6
+        assert spans[:, 1].min() > 0
+
+
+def test_clips_beyond_the_features_are_dropped():
+    labels = labels_of(query([[14, 20]], saliency=[[1] * 3, [2] * 3, [4] * 3]), lengths=[9])
+    assert labels.relevant[0].nonzero()[0].tolist() == [7, 8]
+    assert labels.saliency[0].max() == 6
+    # The window is measured in the features' own length and ends with them.
+    draws = draw(labels)
+    np.testing.assert_allclose(draws.spans[0, 0], [(7 / 9 + 1) / 2, 2 / 9], rtol=1e-6)
+
+
+def test_a_query_wholly_beyond_the_features_trains_on_the_last_clip():
+    draws = draw(labels := labels_of(query([[18, 20]]), lengths=[9]))
+    assert labels.relevant[0].nonzero()[0].tolist() == [8]
+    np.testing.assert_allclose(draws.spans[0, 0], [1 - 0.5 / 9, 1 / 9], rtol=1e-6)
+
+
+def test_windows_are_normalised_centres_and_widths():
+    draws = draw(labels_of(query([[4, 8], [10, 20]]), query([[0, 2]], qid=1)))
+    np.testing.assert_allclose(draws.spans[0], [[0.3, 0.2], [0.75, 0.5]], rtol=1e-6)
+    assert draws.spans_mask.tolist() == [[True, True], [True, False]]
+    assert not draws.spans[1, 1].any()
+
+
+def test_many_windows_are_a_fresh_random_subset_in_file_order():
+    many = [[2 * clip, 2 * clip + 1] for clip in range(9)]
+    labels = labels_of(query(many), query(many[:5], qid=1))
+    centres = [(2 * clip + 0.5) / 20 for clip in range(9)]
+    subsets, counts = set(), np.zeros(9)
+    for epoch in range(300):
+        draws = draw(labels, epoch)
+        assert draws.spans_mask.all()
+        chosen = [int(np.argmin(np.abs(np.array(centres) - centre))) for centre in draws.spans[0, :, 0]]
+        assert chosen == sorted(set(chosen))
+        assert len(chosen) == DATASET.max_windows
+        subsets.add(tuple(chosen))
+        counts[chosen] += 1
+        # Five windows are all kept.
+        np.testing.assert_allclose(draws.spans[1, :, 0], centres[:5], rtol=1e-5)
+    assert len(subsets) > 60
+    # Each window is kept in 5 of 9 draws, to within five standard deviations.
+    assert np.abs(counts / 300 - 5 / 9).max() < 5 * (5 / 9 * 4 / 9 / 300) ** 0.5
+
+
+def test_draws_are_a_function_of_seed_and_epoch():
+    queries = [query([[2 * clip, 2 * clip + 1] for clip in range(9)], qid=qid) for qid in range(8)]
+    labels, again = labels_of(*queries), labels_of(*queries)
+    for epoch in (3, 0, 7):
+        ours, theirs = draw(labels, epoch, seed=5), draw(again, epoch, seed=5)
+        for name in ("spans", "spans_mask", "positive_clips", "negative_clips", "aligned_clip"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    assert not np.array_equal(draw(labels, 0, seed=5).spans, draw(labels, 1, seed=5).spans)
+    assert not np.array_equal(draw(labels, 0, seed=5).spans, draw(labels, 0, seed=6).spans)
+
+
+def test_a_split_without_labels_cannot_be_trained_on():
+    unlabelled = Query(7, "text", "video", 20.0, None, None, None)
+    with pytest.raises(DataError, match="query 7"):
+        labels_of(unlabelled)

@@ -1,0 +1,250 @@
+"""Schedule, random streams, devices and checkpoints, each by itself."""
+
+import threading
+from itertools import pairwise
+
+import filelock
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sadetr.errors import ResultsError, SettingsError
+from sadetr.settings import ScheduleSettings, TrainingSettings
+from sadetr.training import devices
+from sadetr.training.checkpoint import (
+    TrainingState,
+    digest,
+    optimiser_tensors,
+    read_tensors,
+    restore_optimiser,
+    snapshot,
+    write_tensors,
+)
+from sadetr.training.devices import claimed_device, device_name
+from sadetr.training.reproducibility import Streams
+from sadetr.training.schedule import learning_rate
+
+
+def rates(shape, hold=4, epochs=12):
+    schedule = ScheduleSettings(shape=shape, hold_epochs=hold, step_factor=0.1)
+    settings = TrainingSettings(epochs=epochs, learning_rate=8.0, schedule=schedule)
+    return [learning_rate(settings, epoch) for epoch in range(epochs + 1)]
+
+
+def test_linear_schedule_holds_and_falls_to_zero_at_the_end():
+    assert rates("linear") == pytest.approx([8, 8, 8, 8, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+
+
+def test_cosine_schedule_falls_along_half_a_cosine():
+    values = rates("cosine")
+    assert values[:5] == [8] * 5
+    assert values[8] == pytest.approx(4)
+    assert values[12] == pytest.approx(0)
+    assert values[6] + values[10] == pytest.approx(8)
+    assert all(later < earlier for earlier, later in pairwise(values[4:]))
+
+
+def test_step_and_constant_schedules():
+    assert rates("step") == pytest.approx([8] * 4 + [0.8] * 9)
+    assert rates("constant") == [8] * 13
+
+
+def test_the_papers_schedule():
+    values = [learning_rate(TrainingSettings(), epoch) for epoch in range(200)]
+    assert values[:40] == [1e-4] * 40
+    assert values[120] == pytest.approx(5e-5)
+    assert values[199] == pytest.approx(1e-4 / 160)
+
+
+def test_a_hold_that_outlasts_the_training():
+    schedule = ScheduleSettings(hold_epochs=40)
+    assert learning_rate(TrainingSettings(epochs=5, learning_rate=8.0, schedule=schedule), 4) == 8
+
+
+def test_streams_are_functions_of_seed_consumer_and_epoch():
+    draws = {
+        (seed, consumer, epoch): tuple(Streams(seed).numpy(consumer, epoch).random(3))
+        for seed in (0, 1, 2018)
+        for consumer in ("order", "windows", "dropout")
+        for epoch in (0, 1, 50)
+    }
+    assert len(set(draws.values())) == len(draws)
+    for (seed, consumer, epoch), values in draws.items():
+        assert tuple(Streams(seed).numpy(consumer, epoch).random(3)) == values
+
+
+def test_torch_streams_are_private_and_reproducible():
+    streams = Streams(3)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first = torch.rand(4, generator=streams.torch("method", 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(torch.rand(4, generator=streams.torch("method", 2)), first)
+    assert not torch.equal(torch.rand(4, generator=streams.torch("method", 3)), first)
+    streams.seed_global("dropout", 1)
+    value = torch.rand(4)
+    torch.manual_seed(0)
+    streams.seed_global("dropout", 1)
+    assert torch.equal(torch.rand(4), value)
+
+
+def test_huge_seeds_are_seeds():
+    assert np.isfinite(Streams(2**70).torch("a", 0).initial_seed())
+
+
+def test_without_a_gpu_the_cpu_is_claimed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for requested in ("auto", "cpu"):
+        with claimed_device(requested) as device:
+            assert device == torch.device("cpu")
+            assert device_name(device).startswith("cpu (")
+    with pytest.raises(SettingsError, match=r"execution\.device"), claimed_device("cuda"):
+        pass
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine that claims to have two GPUs; only their claiming is exercised."""
+
+    class Properties:
+        def __init__(self, index):
+            self.uuid = f"GPU-{index}"
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", Properties)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    monkeypatch.setattr(devices, "POLL_SECONDS", 0.02)
+
+
+def test_every_training_claims_a_gpu_of_its_own(two_gpus, tmp_path, capsys):
+    waited = []
+
+    def third():
+        with claimed_device("cuda", tmp_path) as device:
+            waited.append(device.index)
+
+    with claimed_device("auto", tmp_path) as first:
+        with claimed_device("auto", tmp_path) as second:
+            assert {first.index, second.index} == {0, 1}
+            thread = threading.Thread(target=third)
+            thread.start()
+            thread.join(0.2)
+            assert thread.is_alive()
+            assert not waited
+        # The second GPU is free again.
+        thread.join(10)
+        assert waited == [second.index]
+    assert "waiting" in capsys.readouterr().out
+
+
+def test_a_failed_training_frees_its_gpu(two_gpus, tmp_path):
+    with pytest.raises(RuntimeError, match="broken"), claimed_device("auto", tmp_path):
+        raise RuntimeError("broken")
+    for lock in tmp_path.glob("*.lock"):
+        with filelock.FileLock(lock).acquire(timeout=0):
+            pass
+
+
+def network():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Linear(4, 2))
+    model.register_parameter("unused", nn.Parameter(torch.zeros(2)))
+    return model
+
+
+def optimise(model, optimiser, steps):
+    for step in range(steps):
+        torch.manual_seed(step)
+        optimiser.zero_grad()
+        model(torch.randn(5, 3)).square().sum().backward()
+        optimiser.step()
+
+
+def adamw(model):
+    return torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1, fused=True)
+
+
+def test_a_restored_optimiser_goes_on_with_the_same_bits(tmp_path):
+    model = network()
+    optimiser = adamw(model)
+    optimise(model, optimiser, 3)
+    saved, weights = optimiser_tensors(optimiser, model), snapshot(model)
+    optimise(model, optimiser, 2)
+
+    path = tmp_path / "state.safetensors"
+    TrainingState("x", weights=weights, optimiser=saved).save(path)
+    state = TrainingState.load(path)
+    again = network()
+    again.load_state_dict(state.weights)
+    restored = adamw(again)
+    restore_optimiser(restored, again, state.optimiser)
+    optimise(again, restored, 2)
+    assert digest(snapshot(again)) == digest(snapshot(model))
+    # A parameter that never had a gradient has no state.
+    assert not any(name.startswith("unused") for name in saved)
+    fresh = network()
+    fresh.load_state_dict(weights)
+    optimise(fresh, adamw(fresh), 2)
+    assert digest(snapshot(fresh)) != digest(snapshot(model))
+
+
+def test_a_snapshot_is_a_copy():
+    model = network()
+    before = snapshot(model)
+    optimise(model, adamw(model), 1)
+    assert digest(before) != digest(snapshot(model))
+
+
+def test_training_state_round_trip(tmp_path):
+    state = TrainingState(
+        "code | settings",
+        epoch=3,
+        seconds=1.25,
+        best_epoch=2,
+        best_value=0.1 + 0.2,
+        history=[{"epoch": 1, "loss": 1 / 3, "val/mAP": None}, {"epoch": 2, "loss": 1e-300}],
+        weights={"a.b": torch.randn(2, 3), "c": torch.randn(4)},
+        best_weights={"a.b": torch.randn(2, 3)},
+        optimiser={"a.b/step": torch.tensor(3.0), "a.b/exp_avg": torch.randn(3, 2).T},
+    )
+    path = tmp_path / "state.safetensors"
+    state.save(path)
+    loaded = TrainingState.load(path)
+    for name in ("fingerprint", "epoch", "seconds", "best_epoch", "best_value", "history"):
+        assert getattr(loaded, name) == getattr(state, name)
+    for name in ("weights", "best_weights", "optimiser"):
+        ours, expected = getattr(loaded, name), getattr(state, name)
+        assert ours.keys() == expected.keys()
+        assert all(torch.equal(ours[key], expected[key]) for key in ours)
+    assert list(tmp_path.iterdir()) == [path]
+    # Equal states are equal files.
+    content = path.read_bytes()
+    state.save(path)
+    assert path.read_bytes() == content
+
+
+def test_digests_tell_bits_apart():
+    weights = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([2.0])}
+    assert digest(weights) == digest(dict(reversed(weights.items())))
+    assert digest(weights) != digest({**weights, "a": torch.tensor([1.0, -0.0])})
+    assert digest(weights) != digest({"b": weights["a"], "a": weights["b"]})
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors at all", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_broken_checkpoints_are_named(tmp_path, content):
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match=r"best\.safetensors"):
+        read_tensors(path)
+    with pytest.raises(ResultsError, match=r"best\.safetensors"):
+        TrainingState.load(path)
+
+
+def test_missing_and_foreign_checkpoints_are_named(tmp_path):
+    with pytest.raises(ResultsError, match="gone"):
+        read_tensors(tmp_path / "gone.safetensors")
+    write_tensors(tmp_path / "last.safetensors", {"a": torch.zeros(1)}, {"epoch": "1"})
+    with pytest.raises(ResultsError, match="not a training state"):
+        TrainingState.load(tmp_path / "last.safetensors")
