@@ -86,6 +86,8 @@ def train(settings: RunSettings, module: str, store_path: Path, annotations: dic
     with _exclusive(folder):
         if _is_complete(run, settings, fingerprints):
             print(f"{folder}: already trained with these settings and this code")
+            # A kill between the last output and this line leaves the state behind.
+            run.state.unlink(missing_ok=True)
             return
         with claimed_device(settings.execution.device) as device:
             make_deterministic(settings.execution.threads)

@@ -311,7 +311,10 @@ def test_initialisation():
     assert model.noise_content.eq(1).all()
     assert model.direct_anchors.mlp[-1].weight.any()
     for name, parameter in model.named_parameters():
-        if name.startswith(("aligner", "global_block", "local_block", "refiner.layers")) and parameter.dim() > 1:
+        if (
+            name.startswith(("aligner", "global_block", "local_block", "refiner.layers", "refiner.position"))
+            and parameter.dim() > 1
+        ):
             # Xavier's bound; a convolution's fans count its taps.
             outputs, inputs, *taps = parameter.shape
             bound = (6 / (outputs + inputs) / math.prod(taps)) ** 0.5

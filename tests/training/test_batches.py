@@ -68,6 +68,11 @@ def test_rows_carry_their_own_features_and_labels(workspace):
             assert batch.text_mask[index].sum() == tokens
             relevant = query.relevant_clip_ids[query.relevant_clip_ids < length]
             assert batch.relevant[index].nonzero().flatten().tolist() == relevant.tolist()
+            saliency = query.saliency.sum(1)[: len(relevant)]
+            assert batch.saliency[index, relevant].tolist() == saliency.tolist()
+            assert batch.relevant[index, batch.positive_clips[index]].all()
+            assert batch.relevant[index, batch.aligned_clip[index]]
+            assert batch.relevant[index, batch.negative_clips[index]].tolist()[0]
             windows = np.clip(query.windows / (length * split.dataset.clip_length), 0, 1)
             spans = batch.spans[index][batch.spans_mask[index]].numpy()
             np.testing.assert_allclose(spans[:, 0] - spans[:, 1] / 2, windows[:, 0], atol=1e-6)

@@ -16,7 +16,7 @@ from sadetr.configuration import CONFIG
 from sadetr.errors import ResultsError
 from sadetr.models.sa_detr.model import build
 from sadetr.training import run as run_module
-from sadetr.training.checkpoint import TrainingState, digest, read_tensors
+from sadetr.training.checkpoint import TrainingState, digest, read_tensors, snapshot
 from sadetr.training.loop import DivergedError, Trainer
 from sadetr.training.prediction import predict
 from sadetr.training.run import CHECKPOINTS, RunFolder
@@ -95,6 +95,23 @@ def test_a_finished_run_is_complete_and_self_consistent(workspace, finished):
         assert ours["pred_saliency_scores"] == pytest.approx(theirs["pred_saliency_scores"], abs=2e-4)
 
 
+def test_the_best_checkpoint_is_the_first_of_equally_good_epochs(workspace, tmp_path, monkeypatch):
+    seen = []
+
+    def validate(trainer, epoch):
+        seen.append(digest(snapshot(trainer._model)))
+        return {"val/mAP": [5.0, 7.0, 7.0][epoch]}
+
+    monkeypatch.setattr(Trainer, "_validate", validate)
+    run = workspace.train(tmp_path / "run")
+    assert provenance(run)["epochs"] == {"best": 2, "last": 3}
+    assert len(set(seen)) == 3
+    for name, expected in (("best", seen[1]), ("last", seen[2])):
+        assert digests(run)[name] == expected
+        assert digest(read_tensors(run.checkpoint(name))[0]) == expected
+    assert run.predictions("best", "val").read_bytes() != run.predictions("last", "val").read_bytes()
+
+
 def test_checkpoints_are_safetensors_and_nothing_is_pickled(finished):
     files = [path for path in finished.path.rglob("*") if path.is_file() and path.name != ".lock"]
     assert {path.suffix for path in files} == {".safetensors", ".json", ".jsonl", ".parquet"}
@@ -169,7 +186,7 @@ def test_a_killed_process_continues_with_the_same_bits(workspace, tmp_path):
     name = "qvhighlights/sa_detr/full/seed2018"
     # Long enough for the kill to hit the middle.
     scale = tmp_path / "tiny.yaml"
-    scale.write_text(workspace.scale.read_text().replace("epochs: 3,", "epochs: 20,"))
+    scale.write_text(workspace.scale.read_text().replace("epochs: 3,", "epochs: 12,"))
     results = tmp_path / "results"
     shutil.copytree(workspace.layout.folder, results / "tiny", ignore=shutil.ignore_patterns("runs"))
     command = [sys.executable, "-m", "sadetr", "train", "--run", name, "--scale", str(scale)]
@@ -186,14 +203,14 @@ def test_a_killed_process_continues_with_the_same_bits(workspace, tmp_path):
         process.kill()
         process.wait()
     reached = TrainingState.load(run.state).epoch
-    assert 1 <= reached < 20
+    assert 1 <= reached < 12
     assert not run.provenance.exists()
 
     done = subprocess.run(
         [*command, "--results", str(results)], cwd=CONFIG.parent, capture_output=True, text=True, check=True
     )
-    assert f"continuing after epoch {reached} of 20" in done.stdout
-    assert_same_run(run, workspace.train(tmp_path / "uninterrupted", workspace.settings(epochs=20)))
+    assert f"continuing after epoch {reached} of 12" in done.stdout
+    assert_same_run(run, workspace.train(tmp_path / "uninterrupted", workspace.settings(epochs=12)))
 
 
 def damaged_state(kind: str, folder: Path) -> None:
