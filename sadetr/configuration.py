@@ -103,17 +103,17 @@ def validate(model: type[T], values: dict[str, Any], origins: "Origins | Path", 
         return model.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        location = prefix + tuple(fault["loc"])
-        file = origins if isinstance(origins, Path) else origins.file(location)
-        raise SettingsError(f"{file}: {_explain(model, fault, len(prefix), location)}") from None
+        location = tuple(fault["loc"])
+        file, written = (origins, location) if isinstance(origins, Path) else origins.find(prefix + location)
+        raise SettingsError(f"{file}: {_explain(model, fault, location, written)}") from None
 
 
-def _explain(model: type[BaseModel], fault: Any, skip: int, location: tuple) -> str:
-    key = ".".join(str(part) for part in location)
+def _explain(model: type[BaseModel], fault: Any, location: tuple, written: tuple) -> str:
+    """``location`` is inside ``model``, ``written`` the same key as the file spells it."""
+    key = ".".join(map(str, written))
     if fault["type"] == "extra_forbidden":
-        valid = _keys_at(model, location[skip:-1])
-        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.0)
-        hint = ".".join([*(str(part) for part in location[:-1]), near[0]]) if near else "nothing"
+        near = difflib.get_close_matches(str(location[-1]), _keys_at(model, location[:-1]), n=1, cutoff=0.0)
+        hint = ".".join([*map(str, written[:-1]), *near])
         return f"unknown key {key!r}; the nearest valid key is {hint!r}"
     if fault["type"] == "missing":
         return f"key {key!r} is missing"
@@ -154,42 +154,47 @@ def _record_type(annotation: Any) -> Any:
 
 
 class Origins:
-    """Which file set which key of the merged settings."""
+    """Which file set which key of the merged settings, and under what path it stands there."""
 
     def __init__(self, default: Path) -> None:
         self._default = default
-        self._files: dict[tuple, Path] = {}
+        self._found: dict[tuple, tuple[Path, tuple]] = {}
 
-    def record(self, location: tuple, file: Path) -> None:
+    def record(self, location: tuple, file: Path, section: tuple) -> None:
+        """``file`` set the key at ``location``, whose first part stands there as ``section``."""
         # Set again, a key moves to the end: the order is that of the layers.
-        self._files.pop(location, None)
-        self._files[location] = file
+        self._found.pop(location, None)
+        self._found[location] = (file, section)
 
-    def file(self, location: tuple) -> Path:
-        """File that set the key at ``location``; for a whole record, the last file that set anything in it."""
+    def find(self, location: tuple) -> tuple[Path, tuple]:
+        """File and written path of the key at ``location``; of a whole record, the last file that set part of it."""
         for length in range(len(location), 0, -1):
             prefix = location[:length]
-            files = [file for key, file in self._files.items() if key[:length] == prefix]
-            if files:
-                return files[-1]
-        return self._default
+            found = [entry for key, entry in self._found.items() if key[:length] == prefix]
+            if found:
+                file, section = found[-1]
+                return file, section + location[1:]
+        return self._default, location
 
 
-def merge(base: dict[str, Any], override: dict[str, Any], file: Path, origins: Origins, at: tuple = ()) -> None:
-    """Lay ``override`` over ``base`` in place: mappings are merged, everything else is replaced."""
+def merge(
+    base: dict[str, Any], override: dict[str, Any], file: Path, origins: Origins, at: tuple, section: tuple
+) -> None:
+    """Lay ``override`` over ``base`` in place: mappings are merged, everything else is replaced.
+
+    ``at`` is where ``base`` stands in the merged settings; its first part is written as ``section`` in ``file``.
+    """
     for key, value in override.items():
         location = (*at, key)
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            merge(base[key], value, file, origins, location)
+        if not isinstance(value, dict):
+            base[key] = value
+            origins.record(location, file, section)
             continue
         # A merge into an empty mapping records where each nested key comes from.
-        if isinstance(value, dict):
+        if not isinstance(base.get(key), dict):
             base[key] = {}
-            origins.record(location, file)
-            merge(base[key], value, file, origins, location)
-        else:
-            base[key] = value
-            origins.record(location, file)
+            origins.record(location, file, section)
+        merge(base[key], value, file, origins, location, section)
 
 
 def _named(folder: str, name: str, config: Path) -> Path:
@@ -254,7 +259,7 @@ def resolve(setting: str, method: str, variant: str, seed: int, scale: str, conf
         raise SettingsError(f"{path}: no variant {variant!r}; the nearest is {near[0]!r}")
     merged, origins = _layers(setting, scale, method, config)
     for section, values in record.variants[variant].model_dump(exclude_unset=True).items():
-        merge(merged.setdefault(section, {}), values, path, origins, (section,))
+        merge(merged.setdefault(section, {}), values, path, origins, (section,), ("variants", variant, section))
     model = validate(record.settings_type(), merged.pop("model"), origins, ("model",))
     values = {"setting": setting, "method": method, "variant": variant, "seed": seed, **merged, "model": model}
     return validate(RunSettings, values, origins)
@@ -264,12 +269,13 @@ def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple
     dataset_file = _named("settings", setting, config)
     origins = Origins(dataset_file)
     merged: dict[str, Any] = {"dataset": {}, "features": {}, "training": {}, "execution": {}, "model": {}}
-    merge(
-        merged["dataset"], {"name": dataset_file.stem, **load_yaml(dataset_file)}, dataset_file, origins, ("dataset",)
-    )
+    record = {"name": dataset_file.stem, **load_yaml(dataset_file)}
+    merge(merged["dataset"], record, dataset_file, origins, ("dataset",), ())
     for path, layer in scale_chain(scale, config):
-        for part in (layer, layer.settings.get(setting, SettingOverrides())):
+        for part, prefix in ((layer, ()), (layer.settings.get(setting, SettingOverrides()), ("settings", setting))):
             for section in ("dataset", "features", "training", "execution"):
-                merge(merged[section], getattr(part, section), path, origins, (section,))
-            merge(merged["model"], part.methods.get(method or "", {}), path, origins, ("model",))
+                merge(merged[section], getattr(part, section), path, origins, (section,), (*prefix, section))
+            if method is not None:
+                overrides = part.methods.get(method, {})
+                merge(merged["model"], overrides, path, origins, ("model",), (*prefix, "methods", method))
     return merged, origins

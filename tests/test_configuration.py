@@ -59,8 +59,12 @@ def test_a_later_layer_wins_key_by_key(tmp_path):
     [
         ("training: {epoch: 3}", ["'training.epoch'", "'training.epochs'"]),
         ("trainings: {}", ["'trainings'", "'training'"]),
-        ("methods: {sa_detr: {dn: {group: 3}}}", ["'model.dn.group'", "'model.dn.groups'"]),
-        ("methods: {sa_detr: {gauss: {mode: addlog}}}", ["model.gauss.mode", "add_log"]),
+        ("methods: {sa_detr: {dn: {group: 3}}}", ["'methods.sa_detr.dn.group'", "'methods.sa_detr.dn.groups'"]),
+        ("methods: {sa_detr: {gauss: {mode: addlog}}}", ["'methods.sa_detr.gauss.mode'", "add_log"]),
+        (
+            "settings: {qvhighlights: {methods: {sa_detr: {dn: {group: 3}}}}}",
+            ["'settings.qvhighlights.methods.sa_detr.dn.group'", "dn.groups'"],
+        ),
         ("training: {epochs: ten}", ["'training.epochs'", "integer", "'ten'"]),
         ("training: {learning_rate: 1e-4}", ["'training.learning_rate'", "1.0e-4"]),
         ("training: {epochs: 0}", ["'training.epochs'", "greater than 0"]),
@@ -105,7 +109,9 @@ def test_a_fault_in_a_variant_names_the_method_file(tmp_path):
     content = yaml.safe_load(path.read_text())
     content["variants"]["full"] = {"model": {"dn": {"enable": False}}}
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(SettingsError, match=rf"{path}: unknown key 'model.dn.enable'.*'model.dn.enabled'"):
+    with pytest.raises(
+        SettingsError, match=rf"{path}: unknown key 'variants.full.model.dn.enable'.*'variants.full.model.dn.enabled'"
+    ):
         resolve("qvhighlights", "sa_detr", "full", 2018, "mini", config)
 
 
