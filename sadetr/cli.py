@@ -95,7 +95,7 @@ def train(run: Run, scale: Scale = "mini", results: Results = RESULTS, data_root
     settings = run_settings(run_id, scale)
     module = load_method(run_id.method).module
     store = layout.store(run_id.setting)
-    train(settings, module, store, layout.annotations(settings.dataset), layout.run(run_id))
+    train(settings, module, store, layout.annotations(settings.dataset), layout.run(run_id).path)
 
 
 @app.command()

@@ -8,6 +8,9 @@ from sadetr.errors import SettingsError
 from sadetr.experiments import RunId
 from sadetr.settings import DatasetSettings
 
+CHECKPOINTS = ("best", "last")
+"""Of the best epoch on the selection split, and of the last epoch."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -47,6 +50,56 @@ class Layout:
         """Feature store."""
         return self.folder / "features" / setting
 
-    def run(self, run: RunId) -> Path:
-        """Run folder."""
-        return self.folder / "runs" / run.folder
+    def run(self, run: RunId) -> "RunFolder":
+        """Files of a run."""
+        return RunFolder(self.folder / "runs" / run.folder)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Files of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved settings."""
+        return self.path / "config.json"
+
+    def checkpoint(self, name: str) -> Path:
+        """Weights, ``best`` or ``last``."""
+        return self.path / f"{name}.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """One row per epoch."""
+        return self.path / "history.parquet"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of all predictions."""
+        return self.path / "predictions"
+
+    def prediction(self, checkpoint: str, split: str) -> Path:
+        """Predictions of one checkpoint on one split, in submission format."""
+        return self.predictions / f"{checkpoint}.{split}.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """What an unfinished training continues from; gone once it is finished."""
+        return self.path / "state.safetensors"
+
+    @property
+    def provenance(self) -> Path:
+        """Written last by the training: where it is, the run is complete."""
+        return self.path / "provenance.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Metrics of the predictions."""
+        return self.path / "metrics.parquet"
+
+    @property
+    def trained(self) -> list[Path]:
+        """Files that a finished training leaves, beside the predictions."""
+        return [self.config, *map(self.checkpoint, CHECKPOINTS), self.history, self.provenance]

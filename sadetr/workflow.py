@@ -2,23 +2,20 @@
 
 import difflib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sadetr.configuration import CONFIG, load_method, load_scale, resolve_dataset, resolve_features
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
-from sadetr.layout import Layout
+from sadetr.layout import Layout, RunFolder
 from sadetr.provenance import code_fingerprint, config_fingerprint, fingerprint
 from sadetr.settings import DatasetSettings
 
 OPTIONS = ("scale", "results", "data_root")
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
-TRAINED = ("config.json", "best.safetensors", "last.safetensors", "history.parquet", "provenance.json")
-"""Files of a finished training, beside the folder ``predictions``."""
-RUN_FILES = (*TRAINED, "predictions", "metrics.parquet")
 
 
 class Workflow:
@@ -54,6 +51,11 @@ class Workflow:
         return self.layout.folder
 
     @property
+    def wildcard_run(self) -> RunFolder:
+        """Files of the run that the wildcard ``run`` stands for."""
+        return RunFolder(self.folder / "runs" / "{run}")
+
+    @property
     def generated(self) -> bool:
         """Whether the scale makes its own data."""
         return self.layout.scale.data == "generated"
@@ -64,21 +66,24 @@ class Workflow:
 
     def metrics(self, *names: str) -> list[Path]:
         """``metrics.parquet`` of all runs of the experiments ``names`` (default: all)."""
-        chosen = [self.experiments[name] for name in names or self.experiments]
-        runs = dict.fromkeys(run for experiment in chosen for run in experiment.runs)
-        return [self.layout.run(run) / "metrics.parquet" for run in runs]
+        return [folder.metrics for folder in self._folders(names)]
 
     def histories(self, name: str) -> list[Path]:
         """``history.parquet`` of the runs of one experiment."""
-        return [self.layout.run(run) / "history.parquet" for run in self.experiments[name].runs]
+        return [folder.history for folder in self._folders([name])]
 
     def kept(self, *names: str) -> list[Path]:
         """Everything in the run folders of the experiments ``names`` (default: all).
 
         Targets ask for these files too: Snakemake does not miss a deleted file that only other outputs need.
         """
-        folders = [path.parent for path in self.metrics(*names)]
-        return [folder / name for folder in folders for name in RUN_FILES]
+        return [
+            path for folder in self._folders(names) for path in [*folder.trained, folder.predictions, folder.metrics]
+        ]
+
+    def _folders(self, names: Sequence[str]) -> list[RunFolder]:
+        chosen = [self.experiments[name] for name in names or self.experiments]
+        return [self.layout.run(run) for run in dict.fromkeys(run for each in chosen for run in each.runs)]
 
     def rendered(self, name: str) -> list[Path]:
         """Files of a table or figure."""

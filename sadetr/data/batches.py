@@ -26,9 +26,9 @@ class Split:
         """
         self.queries = queries
         self.dataset = dataset
-        self.lengths = store.video_lengths[store.video_rows(query.vid for query in queries)]
         self._store = store
         self._video_rows = store.video_rows(query.vid for query in queries)
+        self.lengths = store.video_lengths[self._video_rows]
         self._text_rows = store.text_rows(query.qid for query in queries)
 
     def __len__(self) -> int:

@@ -9,10 +9,8 @@ from sadetr.errors import ResultsError
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import evaluate
 from sadetr.experiments import RunId, run_settings
-from sadetr.layout import Layout
+from sadetr.layout import CHECKPOINTS, Layout
 from sadetr.reporting.metrics import SYSTEM_COLUMNS, write_run_metrics
-
-CHECKPOINTS = ("best", "last")
 
 
 def score_run(run: RunId, layout: Layout) -> Path:
@@ -23,15 +21,14 @@ def score_run(run: RunId, layout: Layout) -> Path:
         DataError: a prediction file does not fit the annotations.
     """
     folder = layout.run(run)
-    provenance = _read_provenance(folder / "provenance.json")
+    provenance = _read_provenance(folder.provenance)
     dataset = run_settings(run, layout.scale.reference).dataset
     annotations = layout.annotations(dataset)
     rows: list[dict[str, Any]] = []
     for split in dataset.report_splits:
         queries = read_annotations(annotations[split], dataset.clip_length)
         for checkpoint in CHECKPOINTS:
-            file = folder / "predictions" / f"{checkpoint}.{split}.jsonl"
-            predictions = read_predictions(file, queries, dataset.highlights)
+            predictions = read_predictions(folder.prediction(checkpoint, split), queries, dataset.highlights)
             metrics = evaluate(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
             shared = {
                 "scale": layout.scale.name,
@@ -47,9 +44,8 @@ def score_run(run: RunId, layout: Layout) -> Path:
                 **{column: provenance[column] for column in SYSTEM_COLUMNS},
             }
             rows += [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
-    out = folder / "metrics.parquet"
-    write_run_metrics(rows, out)
-    return out
+    write_run_metrics(rows, folder.metrics)
+    return folder.metrics
 
 
 def _read_provenance(path: Path) -> dict[str, Any]:

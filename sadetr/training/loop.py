@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sadetr.data.batches import Split, TrainingEpochs
-from sadetr.errors import SadetrError
+from sadetr.errors import SadetrError, SettingsError
 from sadetr.evaluation.scorer import evaluate
 from sadetr.models.interface import Method, Step
 from sadetr.settings import RunSettings
@@ -103,7 +103,12 @@ class Trainer:
         metrics = evaluate(
             rows, self._selection.queries, highlights=dataset.highlights, clip_length=dataset.clip_length
         )
-        split = dataset.selection.split
+        split, metric = dataset.selection.split, dataset.selection.metric
+        if metrics.get(metric) is None:
+            known = ", ".join(name for name, value in metrics.items() if "/" not in name and value is not None)
+            raise SettingsError(
+                f"dataset.selection.metric is {metric!r}, which has no value on {split!r}; known: {known}"
+            )
         return {f"{split}/{name}": value for name, value in metrics.items() if "/" not in name}
 
     def _update(self, row: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ import importlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sadetr.data.store import FeatureStore
 from sadetr.errors import ResultsError
 from sadetr.evaluation.predictions import write_predictions
 from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
+from sadetr.layout import CHECKPOINTS, RunFolder
 from sadetr.models.interface import Method
 from sadetr.provenance import code_fingerprint, commit, config_fingerprint, system
 from sadetr.settings import RunSettings
@@ -28,39 +28,6 @@ from sadetr.training.devices import claimed_device, device_name
 from sadetr.training.loop import Trainer
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import Streams, make_deterministic
-
-CHECKPOINTS = ("best", "last")
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Files of a run."""
-
-    path: Path
-
-    def checkpoint(self, name: str) -> Path:
-        """Weights, ``best`` or ``last``."""
-        return self.path / f"{name}.safetensors"
-
-    def predictions(self, checkpoint: str, split: str) -> Path:
-        """Predictions in submission format."""
-        return self.path / "predictions" / f"{checkpoint}.{split}.jsonl"
-
-    @property
-    def state(self) -> Path:
-        """What an unfinished training continues from; gone once it is finished."""
-        return self.path / "state.safetensors"
-
-    @property
-    def provenance(self) -> Path:
-        """Written last: where it is, the run is complete."""
-        return self.path / "provenance.json"
-
-    def outputs(self, report_splits: list[str]) -> list[Path]:
-        """Everything that a finished run holds."""
-        files = [self.path / "config.json", self.path / "history.parquet", self.provenance]
-        files += [self.checkpoint(name) for name in CHECKPOINTS]
-        return files + [self.predictions(name, split) for name in CHECKPOINTS for split in report_splits]
 
 
 def train(settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path) -> None:
@@ -105,10 +72,9 @@ def _train(
     run: RunFolder, settings: RunSettings, model: Method, splits: dict[str, Split], state: TrainingState
 ) -> None:
     dataset = settings.dataset
-    parameters = sum(parameter.numel() for parameter in model.parameters())
     train_split = splits[dataset.train_split]
     print(
-        f"{settings.method}/{settings.variant} seed {settings.seed}: {parameters:,} parameters, "
+        f"{settings.method}/{settings.variant} seed {settings.seed}: {_parameters(model):,} parameters, "
         f"{len(train_split):,} training queries",
         flush=True,
     )
@@ -134,8 +100,8 @@ def _finish(
     for name in CHECKPOINTS:
         write_tensors(run.checkpoint(name), weights[name], {"epoch": str(epochs[name]), **fingerprints})
         _write_predictions(run, name, settings, model, weights[name], splits, device)
-    atomic_write_text(run.path / "config.json", settings.model_dump_json(indent=2) + "\n")
-    with atomic_path(run.path / "history.parquet") as temporary:
+    atomic_write_text(run.config, settings.model_dump_json(indent=2) + "\n")
+    with atomic_path(run.history) as temporary:
         pq.write_table(_history_table(state.history), temporary)
     provenance: dict[str, Any] = {
         **fingerprints,
@@ -144,7 +110,7 @@ def _finish(
         "device": device_name(device),
         "train_seconds": state.seconds,
         "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": _parameters(model),
         "epochs": epochs,
         "weights_sha256": {name: digest(weights[name]) for name in CHECKPOINTS},
     }
@@ -164,7 +130,11 @@ def _write_predictions(
     model.load_state_dict(weights)
     for split in settings.dataset.report_splits:
         rows = predict(model, splits[split], settings.training.batch_size, device)
-        write_predictions(run.predictions(name, split), rows)
+        write_predictions(run.prediction(name, split), rows)
+
+
+def _parameters(model: Method) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _build(settings: RunSettings, module: str) -> Method:
@@ -207,7 +177,8 @@ def _load_state(run: RunFolder, fingerprint: str) -> TrainingState:
 
 
 def _is_complete(run: RunFolder, settings: RunSettings, fingerprints: dict[str, str]) -> bool:
-    if not all(path.exists() for path in run.outputs(settings.dataset.report_splits)):
+    predictions = [run.prediction(name, split) for name in CHECKPOINTS for split in settings.dataset.report_splits]
+    if not all(path.exists() for path in [*run.trained, *predictions]):
         return False
     recorded = json.loads(run.provenance.read_text())
     return all(recorded.get(key) == value for key, value in fingerprints.items())

@@ -16,9 +16,9 @@ from sadetr.data.batches import Split
 from sadetr.data.corpus import generate
 from sadetr.data.preparation import prepare
 from sadetr.data.store import FeatureStore
-from sadetr.layout import Layout
+from sadetr.layout import Layout, RunFolder
 from sadetr.settings import RunSettings
-from sadetr.training.run import RunFolder, train
+from sadetr.training.run import train
 
 METHOD = "sadetr.models.sa_detr.model"
 SCALE = """

@@ -13,13 +13,13 @@ import torch
 
 from sadetr.cli import main
 from sadetr.configuration import CONFIG
-from sadetr.errors import ResultsError
+from sadetr.errors import ResultsError, SettingsError
+from sadetr.layout import CHECKPOINTS, RunFolder
 from sadetr.models.sa_detr.model import build
 from sadetr.training import run as run_module
 from sadetr.training.checkpoint import TrainingState, digest, read_tensors, snapshot
 from sadetr.training.loop import DivergedError, Trainer
 from sadetr.training.prediction import predict
-from sadetr.training.run import CHECKPOINTS, RunFolder
 from sadetr.training.schedule import learning_rate
 from tests.training.conftest import digests, own_torch_state, provenance
 
@@ -36,8 +36,8 @@ def assert_same_run(run: RunFolder, expected: RunFolder) -> None:
     assert history(run) == history(expected)
     for checkpoint in CHECKPOINTS:
         for split in SPLITS:
-            predictions = run.predictions(checkpoint, split)
-            assert predictions.read_bytes() == expected.predictions(checkpoint, split).read_bytes()
+            predictions = run.prediction(checkpoint, split)
+            assert predictions.read_bytes() == expected.prediction(checkpoint, split).read_bytes()
     for key in ("code_fingerprint", "config_fingerprint", "features", "epochs", "parameters"):
         assert provenance(run)[key] == provenance(expected)[key]
     assert not run.state.exists()
@@ -67,7 +67,8 @@ def test_the_validation_interval_does_not_change_the_model(workspace, finished, 
 
 def test_a_finished_run_is_complete_and_self_consistent(workspace, finished):
     settings = workspace.settings()
-    for path in finished.outputs(list(SPLITS)):
+    predictions = [finished.prediction(name, split) for name in CHECKPOINTS for split in SPLITS]
+    for path in [*finished.trained, *predictions]:
         assert path.is_file()
     record, rows = provenance(finished), history(finished)
     assert rows["epoch"] == [1, 2, 3]
@@ -87,7 +88,7 @@ def test_a_finished_run_is_complete_and_self_consistent(workspace, finished):
     # The predictions are those of the checkpoint beside them.
     model.load_state_dict(read_tensors(finished.checkpoint("best"))[0])
     rows = predict(model, workspace.split("val"), 7, torch.device("cpu"))
-    written = [json.loads(line) for line in finished.predictions("best", "val").read_text().splitlines()]
+    written = [json.loads(line) for line in finished.prediction("best", "val").read_text().splitlines()]
     assert [row["qid"] for row in written] == [query.qid for query in workspace.split("val").queries]
     assert all(len(row["pred_relevant_windows"]) == 10 for row in written)
     assert [len(row["pred_saliency_scores"]) for row in written] == workspace.split("val").lengths.tolist()
@@ -109,7 +110,7 @@ def test_the_best_checkpoint_is_the_first_of_equally_good_epochs(workspace, tmp_
     for name, expected in (("best", seen[1]), ("last", seen[2])):
         assert digests(run)[name] == expected
         assert digest(read_tensors(run.checkpoint(name))[0]) == expected
-    assert run.predictions("best", "val").read_bytes() != run.predictions("last", "val").read_bytes()
+    assert run.prediction("best", "val").read_bytes() != run.prediction("last", "val").read_bytes()
 
 
 def test_checkpoints_are_safetensors_and_nothing_is_pickled(finished):
@@ -289,3 +290,11 @@ def test_progress_is_one_plain_line_per_epoch_in_a_log(workspace, tmp_path, caps
     lines = capsys.readouterr().out.splitlines()
     assert "48 training queries" in lines[0]
     assert [line.split("  loss")[0] for line in lines[1:]] == ["epoch   1/2", "epoch   2/2"]
+
+
+def test_an_unknown_selection_metric_is_named_at_the_first_validation(workspace, tmp_path):
+    settings = workspace.settings()
+    selection = settings.dataset.selection.model_copy(update={"metric": "map"})
+    dataset = settings.dataset.model_copy(update={"selection": selection})
+    with pytest.raises(SettingsError, match=r"'map', which has no value on 'val'; known: .*mAP"):
+        workspace.train(tmp_path / "run", settings.model_copy(update={"dataset": dataset}))

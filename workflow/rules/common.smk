@@ -3,7 +3,7 @@
 import sys
 
 from sadetr.errors import SadetrError
-from sadetr.workflow import TRAINED, Workflow
+from sadetr.workflow import Workflow
 
 try:
     flow = Workflow(config)
@@ -11,7 +11,7 @@ except SadetrError as error:
     raise WorkflowError(str(error)) from None
 
 FOLDER = str(flow.folder)
-RUN = f"{FOLDER}/runs/{{run}}"
+RUN = flow.wildcard_run
 PYTHON = sys.executable
 
 

@@ -3,11 +3,11 @@
 
 rule evaluate:
     input:
-        provenance=f"{RUN}/provenance.json",
+        provenance=RUN.provenance,
         predictions=rules.train.output.predictions,
         annotations=lambda wildcards: flow.annotation_inputs(wildcards.run.split("/")[0]),
     output:
-        f"{RUN}/metrics.parquet",
+        RUN.metrics,
     log:
         f"{FOLDER}/logs/evaluate/{{run}}.log",
     params:

@@ -9,8 +9,8 @@ rule train:
         store=lambda wildcards: f"{FOLDER}/features/{wildcards.run.split('/')[0]}",
         annotations=lambda wildcards: flow.annotation_inputs(wildcards.run.split("/")[0]),
     output:
-        [f"{RUN}/{name}" for name in TRAINED],
-        predictions=directory(f"{RUN}/predictions"),
+        RUN.trained,
+        predictions=directory(RUN.predictions),
     log:
         f"{FOLDER}/logs/train/{{run}}.log",
     benchmark:
