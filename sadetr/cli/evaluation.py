@@ -1,0 +1,81 @@
+"""Subcommands that score predictions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, known_run, make_layout
+from sadetr.configuration import resolve_dataset
+from sadetr.errors import SettingsError
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str | None, typer.Option(help="Score a finished run: writes its metrics.parquet.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Score this prediction file.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Score a trivial predictor: whole_video, mean_span or random_spans.")
+    ] = None,
+    annotations: Annotated[Path | None, typer.Option(help="Ground truth; default: the scale's own of --split.")] = None,
+    train_annotations: Annotated[
+        Path | None, typer.Option(help="What mean_span learns from; default: the scale's own.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to score where no --annotations are given.")] = "val",
+    setting: Setting = "qvhighlights",
+    out: Annotated[Path | None, typer.Option(help="Also write the metrics as JSON.")] = None,
+    output_format: Annotated[
+        str, typer.Option("--format", help="Of --out: flat, or the structure of moment-detr's or cg-detr's evaluator.")
+    ] = "flat",
+    bootstrap: Annotated[int | None, typer.Option(help="Confidence intervals from this many resamples.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Paired permutation test against this prediction file.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Also write every query's contribution as CSV.")] = None,
+    seed: Annotated[int, typer.Option(help="Of resampling and of random_spans.")] = 0,
+    scale: Scale = "mini",
+    results: Results = RESULTS,
+    data_root: DataRoot = None,
+) -> None:
+    """Score a run, a prediction file, or a trivial predictor."""
+    layout = make_layout(scale, results, data_root)
+    if run is not None:
+        from sadetr.reporting.scoring import score_run
+
+        print(score_run(known_run(run, scale), layout))
+        return
+    from sadetr.evaluation.command import evaluate_command
+
+    dataset = resolve_dataset(setting, scale)
+    if annotations is None:
+        files = layout.annotations(dataset)
+        if split not in files:
+            raise SettingsError(f"no split {split!r} in setting {setting!r}; known: {', '.join(files)}")
+        annotations, train_annotations = files[split], train_annotations or files[dataset.train_split]
+    evaluate_command(
+        dataset,
+        annotations,
+        predictions,
+        baseline,
+        train_annotations,
+        out,
+        format=output_format,
+        bootstrap=bootstrap,
+        against=against,
+        seed=seed,
+        queries=queries,
+    )
+
+
+@app.command()
+def submit(
+    val: Annotated[Path, typer.Option(help="Predictions of the validation split.")],
+    test: Annotated[Path, typer.Option(help="Predictions of the test split.")],
+    val_annotations: Annotated[Path, typer.Option(help="Annotations of the validation split.")],
+    test_annotations: Annotated[Path, typer.Option(help="Annotations of the test split, labels not needed.")],
+    out: Annotated[Path, typer.Option(help="The zip to write.")],
+    setting: Setting = "qvhighlights",
+    scale: Scale = "paper",
+) -> None:
+    """Check two prediction files line by line and pack them for the QVHighlights server."""
+    from sadetr.evaluation.command import submit_command
+
+    submit_command(resolve_dataset(setting, scale), val, test, val_annotations, test_annotations, out)

@@ -1,0 +1,56 @@
+"""Subcommands that gather, render and compare results."""
+
+from typing import Annotated
+
+import typer
+
+from sadetr.cli.options import RESULTS, Results, Scale, app, print_paths
+from sadetr.configuration import load_scale
+
+
+@app.command()
+def gather(scale: Scale = "mini", results: Results = RESULTS) -> None:
+    """Join the metrics of all runs into metrics.parquet."""
+    from sadetr.reporting.command import gather_command
+
+    print_paths(gather_command(load_scale(scale), results))
+
+
+@app.command()
+def table(
+    number: Annotated[int, typer.Argument(help="Number of the table in the paper.")],
+    scale: Scale = "mini",
+    results: Results = RESULTS,
+) -> None:
+    """Render a table as CSV, Markdown, LaTeX and HTML."""
+    from sadetr.reporting.command import table_command
+
+    print_paths(table_command(f"table{number}", load_scale(scale), results))
+
+
+@app.command()
+def figure(
+    number: Annotated[int, typer.Argument(help="Number of the figure in the paper.")],
+    scale: Scale = "mini",
+    results: Results = RESULTS,
+) -> None:
+    """Draw a figure as PDF, SVG and PNG."""
+    from sadetr.reporting.command import figure_command
+
+    print_paths(figure_command(f"figure{number}", load_scale(scale), results))
+
+
+@app.command()
+def comparison(scale: Scale = "mini", results: Results = RESULTS) -> None:
+    """Write the verdict on every cell to comparison.csv, .md and .html."""
+    from sadetr.reporting.command import comparison_command
+
+    print_paths(comparison_command(load_scale(scale), results))
+
+
+@app.command()
+def compare(scale: Scale = "mini", results: Results = RESULTS) -> None:
+    """Print the verdicts; the exit code is 0 if every cell is reached (or, for generated data, complete)."""
+    from sadetr.reporting.command import compare_command
+
+    raise typer.Exit(compare_command(load_scale(scale), results))
