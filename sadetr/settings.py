@@ -21,22 +21,41 @@ class Record(BaseModel):
 
 
 class VideoStream(Record):
-    """One backbone's clip features: ``<directory>/<vid><suffix>`` holding an array (clips, width) under ``key``."""
+    """One backbone's clip features: ``<directory>/<vid><suffix>``, an array (clips, width).
+
+    An ``.npz`` archive holds it under ``key``; an ``.npy`` file is the array itself.
+    """
 
     name: str
     directory: str
     width: PositiveInt
     key: str = "features"
-    suffix: Literal[".npz"] = ".npz"
+    suffix: Literal[".npz", ".npy"] = ".npz"
 
 
-class TextStream(Record):
+class TokenFiles(Record):
     """Token features of each query: ``<directory>/<prefix><qid>.npz`` with an array (tokens, width) under ``key``."""
 
+    kind: Literal["files"] = "files"
     directory: str = "clip_text_features"
     width: PositiveInt = 512
     key: str = "last_hidden_state"
     prefix: str = "qid"
+
+
+class WordVectors(Record):
+    """Tokens looked up in a text file of word vectors, one line per word: the word, then ``width`` numbers.
+
+    The query is lower-cased and split on white space; unknown words are zero vectors; rows are not normalised
+    (spec/method.md 1.3).
+    """
+
+    kind: Literal["words"] = "words"
+    file: str = "glove.6B.300d.txt"
+    """Below ``features/<setting>/``."""
+    width: PositiveInt = 300
+    strip_punctuation: bool = True
+    """D62: without it every word that carries a punctuation mark is unknown, as in CG-DETR."""
 
 
 class Postprocess(Record):
@@ -47,9 +66,9 @@ class Postprocess(Record):
 
 
 class Selection(Record):
-    """Which epoch becomes the "best" checkpoint: the one with the highest ``metric`` on ``split``."""
+    """Which epoch a checkpoint is of: the one with the highest mean of ``metrics`` on ``split``."""
 
-    metric: str = "mAP"
+    metrics: Annotated[list[str], Field(min_length=1)] = ["mAP"]
     split: str = "val"
 
 
@@ -69,18 +88,32 @@ class DatasetSettings(Record):
     train_split: str = "train"
     report_splits: list[str] = ["val"]
     video_streams: Annotated[list[VideoStream], Field(min_length=1)]
-    text_stream: TextStream = TextStream()
+    text_stream: Annotated[TokenFiles | WordVectors, Field(discriminator="kind")] = TokenFiles()
+    length_tolerance: Annotated[int, Field(ge=0)] = 1
+    """Clips by which a stream may differ from the duration and from the other streams: official features do, by one."""
+    saliency: Literal["annotators", "window"] = "annotators"
+    """Where clip labels come from: three annotators' scores, or 1 inside the window and 0 outside."""
     highlights: bool = True
     """Whether highlight detection (HD mAP, HIT@1) is defined."""
     postprocess: Postprocess = Postprocess()
     selection: Selection = Selection()
+    """Of the checkpoint ``best``: the field's rule for this benchmark."""
+    clean_selection: Selection | None = None
+    """Of the checkpoint ``clean``, where the field selects on a split that it reports and a better one exists."""
 
     @model_validator(mode="after")
     def _splits_exist(self) -> "DatasetSettings":
-        for split in [self.train_split, self.selection.split, *self.report_splits]:
+        chosen = [rule.split for rule in (self.selection, self.clean_selection) if rule is not None]
+        for split in [self.train_split, *chosen, *self.report_splits]:
             if split not in self.annotations:
                 raise ValueError(f"split {split!r} has no annotation file; known splits: {', '.join(self.annotations)}")
         return self
+
+    @property
+    def checkpoints(self) -> dict[str, Selection | None]:
+        """Checkpoints that a run keeps, with their selection rule; ``last`` is the last epoch."""
+        clean = {} if self.clean_selection is None else {"clean": self.clean_selection}
+        return {"best": self.selection, **clean, "last": None}
 
     @property
     def video_width(self) -> int:

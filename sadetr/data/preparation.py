@@ -23,7 +23,7 @@ from rich.progress import track
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.store import StoreWriter
 from sadetr.errors import DataError
-from sadetr.settings import DatasetSettings, FeatureSettings, TextStream, VideoStream
+from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
 
 LENGTH_TOLERANCE = 1
 """Clips by which a stream may differ from the duration and from the other streams: official features do, by one."""
@@ -104,7 +104,7 @@ def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float
     return {name: array[: len(arrays[shortest])] for name, array in arrays.items()}
 
 
-def read_text(stream: TextStream, file: Path, max_tokens: int | None) -> NDArray[np.float32]:
+def read_text(stream: TokenFiles, file: Path, max_tokens: int | None) -> NDArray[np.float32]:
     """Token features (T, width) of one query: the first ``max_tokens``, l2-normalised.
 
     Raises:
@@ -171,7 +171,7 @@ def _listing(folder: Path) -> set[str]:
         ) from error
 
 
-def _read_array(file: Path, stream: VideoStream | TextStream, row_name: str) -> NDArray[np.float32]:
+def _read_array(file: Path, stream: VideoStream | TokenFiles, row_name: str) -> NDArray[np.float32]:
     """The checked array (rows, stream.width) of one feature file as float32."""
     remedy = "Extract or download this file again."
     try:

@@ -103,12 +103,13 @@ class Trainer:
         metrics = evaluate(
             rows, self._selection.queries, highlights=dataset.highlights, clip_length=dataset.clip_length
         )
-        split, metric = dataset.selection.split, dataset.selection.metric
-        if metrics.get(metric) is None:
-            known = ", ".join(name for name, value in metrics.items() if "/" not in name and value is not None)
-            raise SettingsError(
-                f"dataset.selection.metric is {metric!r}, which has no value on {split!r}; known: {known}"
-            )
+        split = dataset.selection.split
+        for metric in dataset.selection.metrics:
+            if metrics.get(metric) is None:
+                known = ", ".join(name for name, value in metrics.items() if "/" not in name and value is not None)
+                raise SettingsError(
+                    f"dataset.selection.metrics holds {metric!r}, which has no value on {split!r}; known: {known}"
+                )
         return {f"{split}/{name}": value for name, value in metrics.items() if "/" not in name}
 
     def _update(self, row: dict[str, Any]) -> None:
@@ -118,7 +119,9 @@ class Trainer:
         state.history.append(row)
         state.weights = snapshot(self._model)
         state.optimiser = optimiser_tensors(self._optimiser, self._model)
-        value = row.get(f"{self._dataset.selection.split}/{self._dataset.selection.metric}")
+        rule = self._dataset.selection
+        values = [row.get(f"{rule.split}/{metric}") for metric in rule.metrics]
+        value = None if None in values else sum(values) / len(values)
         # The first of equally good epochs stays.
         if value is not None and (state.best_value is None or value > state.best_value):
             state.best_value, state.best_epoch, state.best_weights = value, state.epoch, snapshot(self._model)

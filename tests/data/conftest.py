@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sadetr.data.corpus import generate
-from sadetr.settings import CorpusSettings, DatasetSettings, TextStream, VideoStream
+from sadetr.settings import CorpusSettings, DatasetSettings, TokenFiles, VideoStream
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def dataset() -> DatasetSettings:
             VideoStream(name="slowfast", directory="slowfast_features", width=12),
             VideoStream(name="clip", directory="clip_features", width=8),
         ],
-        text_stream=TextStream(width=10),
+        text_stream=TokenFiles(width=10),
     )
 
 

@@ -12,7 +12,7 @@ from sadetr.data.annotations import read_annotations
 from sadetr.data.preparation import normalise_rows, prepare
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, SadetrError
-from sadetr.settings import DatasetSettings, FeatureSettings, TextStream
+from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles
 
 FOLDER = "features/small"
 
@@ -204,7 +204,7 @@ def test_a_missing_text_file_is_named(dataset: DatasetSettings, data_root: Path,
 
 
 def test_the_file_name_prefix_belongs_to_the_setting(dataset: DatasetSettings, data_root: Path, tmp_path: Path) -> None:
-    bare = dataset.model_copy(update={"text_stream": TextStream(width=10, prefix="")})
+    bare = dataset.model_copy(update={"text_stream": TokenFiles(width=10, prefix="")})
     for file in (data_root / FOLDER / "clip_text_features").iterdir():
         file.rename(file.with_name(file.name.removeprefix("qid")))
     assert prepared(bare, data_root, tmp_path / "store").text_names[0] == "0"

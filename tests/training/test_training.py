@@ -294,7 +294,7 @@ def test_progress_is_one_plain_line_per_epoch_in_a_log(workspace, tmp_path, caps
 
 def test_an_unknown_selection_metric_is_named_at_the_first_validation(workspace, tmp_path):
     settings = workspace.settings()
-    selection = settings.dataset.selection.model_copy(update={"metric": "map"})
+    selection = settings.dataset.selection.model_copy(update={"metrics": ["map"]})
     dataset = settings.dataset.model_copy(update={"selection": selection})
     with pytest.raises(SettingsError, match=r"'map', which has no value on 'val'; known: .*mAP"):
         workspace.train(tmp_path / "run", settings.model_copy(update={"dataset": dataset}))
