@@ -49,6 +49,14 @@ class Row:
     key: str
     labels: dict[str, str]
     runs: tuple[RunId, ...]
+    checkpoint: str
+    """``best``, ``clean`` or ``last``."""
+    paper: str | None
+    """Row of the paper's numbers; None where the paper has none."""
+    rescored: str | None = None
+    """Published prediction file of this row, below ``data_root/released_predictions/<setting>/``."""
+    x: float | None = None
+    """Place on the horizontal axis of a figure that has one point per row."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,11 @@ class Experiment:
     name: str
     kind: Literal["table", "figure"]
     number: int
+    layout: str
+    """How it is rendered: a key of ``LAYOUTS`` in :mod:`sadetr.reporting.command`."""
     title: str
     split: str
-    checkpoint: Literal["best", "last"]
+    checkpoint: str
     metrics: tuple[str, ...]
     label_columns: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -80,10 +90,18 @@ class RunFields(Record):
     seeds: Annotated[list[int], Field(min_length=1)]
 
 
+Checkpoint = Literal["best", "clean", "last"]
+
+
 class RowFields(Record):
-    """One row; keys that are absent come from the experiment's ``run``. Without a variant the row has no run."""
+    """One row; keys that are absent come from the experiment. Without a variant the row has no run."""
 
     labels: list[str]
+    checkpoint: Checkpoint | None = None
+    paper: str | None = None
+    """Row of the paper's numbers that it is compared with: its own key by default, ``none`` for no comparison."""
+    rescored: str | None = None
+    x: float | None = None
     variant: str | None = None
     setting: str | None = None
     method: str | None = None
@@ -95,9 +113,10 @@ class ExperimentFields(Record):
 
     kind: Literal["table", "figure"]
     number: int
+    layout: str
     title: str
     split: str
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Checkpoint = "best"
     metrics: Annotated[list[str], Field(min_length=1)]
     label_columns: list[str]
     run: RunFields
@@ -136,8 +155,19 @@ def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG
                 f"{len(fields.label_columns)} label columns"
             )
         labels = dict(zip(fields.label_columns, row.labels, strict=True))
-        rows.append(Row(key, labels, _runs(row, fields.run, scale_name, config)))
-    values = {key: getattr(fields, key) for key in ("kind", "number", "title", "split", "checkpoint", "note")}
+        rows.append(
+            Row(
+                key,
+                labels,
+                _runs(row, fields.run, scale_name, config),
+                checkpoint=row.checkpoint or fields.checkpoint,
+                paper=None if row.paper == "none" else row.paper or key,
+                rescored=row.rescored,
+                x=row.x,
+            )
+        )
+    shared = ("kind", "number", "layout", "title", "split", "checkpoint", "note")
+    values = {key: getattr(fields, key) for key in shared}
     return Experiment(
         name=name, metrics=tuple(fields.metrics), label_columns=tuple(fields.label_columns), rows=tuple(rows), **values
     )

@@ -91,7 +91,7 @@ def test_unreadable_yaml_and_unknown_names(tmp_path):
         full("minni")
     with pytest.raises(SettingsError, match="nearest is 'full'"):
         resolve("qvhighlights", "sa_detr", "ful", 2018, "mini")
-    with pytest.raises(SettingsError, match="Known names: charades_sta, .*qvhighlights"):
+    with pytest.raises(SettingsError, match="Known names: charades_sta, charades_sta_vgg, qvhighlights"):
         resolve_dataset("qvh", "mini")
 
 

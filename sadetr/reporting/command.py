@@ -3,7 +3,7 @@
 ``results`` is the folder that holds all scales. Functions that write return the paths written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sadetr.configuration import ScaleSettings
@@ -26,7 +26,7 @@ from sadetr.reporting.comparison import (
 from sadetr.reporting.figures import convergence_figure, write_figure
 from sadetr.reporting.metrics import ScaleResults, gather
 from sadetr.reporting.paper import load_paper_table, load_tolerances
-from sadetr.reporting.renderers import RENDERERS
+from sadetr.reporting.renderers import write_table
 from sadetr.reporting.tables import build_table
 
 
@@ -53,14 +53,7 @@ def table_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]:
         SettingsError: no such table, or the paper's numbers do not fit it.
         ResultsError: a run's metrics are unreadable.
     """
-    experiment = _load_kind(name, "table", scale)
-    source = ScaleResults(results, scale)
-    table = build_table(experiment, scale, source, load_paper_table(name))
-    # All formats are rendered before the first is written: an error leaves the old set as it was.
-    texts = {source.folder / "tables" / f"{name}.{suffix}": render(table) for suffix, render in RENDERERS.items()}
-    for path, text in texts.items():
-        atomic_write_text(path, text)
-    return list(texts)
+    return _render(name, "table", scale, results)
 
 
 def figure_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]:
@@ -68,11 +61,35 @@ def figure_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]
 
     Raises:
         SettingsError: no such figure.
-        ResultsError: none of its runs has a history, or one is unreadable.
+        ResultsError: none of its runs is there, or one is unreadable.
     """
-    experiment = _load_kind(name, "figure", scale)
-    source = ScaleResults(results, scale)
-    return write_figure(convergence_figure(experiment, scale, source), source.folder / "figures", name)
+    return _render(name, "figure", scale, results)
+
+
+def _render(name: str, kind: str, scale: ScaleSettings, results: Path) -> list[Path]:
+    experiment = _load_kind(name, kind, scale)
+    if experiment.layout not in LAYOUTS:
+        raise SettingsError(f"{name}: no layout {experiment.layout!r}; known: {', '.join(LAYOUTS)}")
+    return LAYOUTS[experiment.layout](experiment, scale, ScaleResults(results, scale))
+
+
+def _metrics(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
+    """One row per run, one column per metric, ours beside the paper's."""
+    table = build_table(experiment, scale, source, load_paper_table(experiment.name))
+    return write_table(table, source.folder / "tables")
+
+
+def _convergence(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
+    """Validation curves."""
+    figure = convergence_figure(experiment, scale, source)
+    return write_figure(figure, source.folder / "figures", experiment.name)
+
+
+LAYOUTS: dict[str, Callable[[Experiment, ScaleSettings, ScaleResults], list[Path]]] = {
+    "metrics": _metrics,
+    "convergence": _convergence,
+}
+"""Layout of an experiment file -> what renders it and returns the files written."""
 
 
 def comparison_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:

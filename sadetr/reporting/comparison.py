@@ -138,7 +138,7 @@ def _compare_cell(
 
 def _paper_value(experiment: Experiment, row: Row, metric: str, table: PaperTable | None) -> PaperValue | None:
     """The paper's number, None where it reports none."""
-    if table is None or (paper := table.get(row.key, metric)).value is None:
+    if table is None or (paper := table.of(row, metric)).value is None:
         return None
     if paper.split != experiment.split:
         raise SettingsError(

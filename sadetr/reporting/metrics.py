@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
         _column("variant", pa.string()),
         _column("seed", pa.int64()),
         _column("split", pa.string()),
-        _column("checkpoint", pa.string()),  # best (on the selection split) | last
+        _column("checkpoint", pa.string()),  # best | clean | last: DatasetSettings.checkpoints
         _column("epoch", pa.int64()),  # of that checkpoint, 1-based
         _column("metric", pa.string()),
         _column("value", pa.float64(), nullable=True),  # percent, unrounded; null = no query to score
@@ -53,7 +53,7 @@ SCHEMA = pa.schema(
     ]
 )
 _VOCABULARY = {
-    "checkpoint": {"best", "last"},
+    "checkpoint": {"best", "clean", "last"},
     "origin": {"trained"},
     "data": {"generated", "simulated", "official"},
 }
@@ -205,7 +205,7 @@ class ScaleResults:
             ResultsError: a metrics file is unreadable, or was made at another scale or from other data.
         """
         scores = [self._values(run) for run in row.runs]
-        key = (experiment.split, experiment.checkpoint, metric)
+        key = (experiment.split, row.checkpoint, metric)
         found = [score[key] for score in scores if score is not None and key in score]
         values = [value for value in found if value is not None]
         if values:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, f
 
 from sadetr.configuration import CONFIG, load_yaml, validate
 from sadetr.errors import SettingsError
+from sadetr.experiments import Row
 
 PAPER = CONFIG / "paper"
 
@@ -62,6 +63,16 @@ class PaperTable:
                 f"{self.path}: {reason}. Add the line '{row},{metric},,,<split>,,' (an empty value: the paper does "
                 f"not report it) or correct the experiment file; rows here: {', '.join(known)}"
             ) from None
+
+    def of(self, row: Row, metric: str) -> PaperValue:
+        """The number beside one cell of an experiment; an empty one where the row has none.
+
+        Raises:
+            SettingsError: as :meth:`get`.
+        """
+        if row.paper is None:
+            return PaperValue(row=row.key, metric=metric, value=None, std=None, split="none", seeds=None, note="")
+        return self.get(row.paper, metric)
 
 
 def load_paper_table(name: str, folder: Path = PAPER) -> PaperTable:

@@ -1,5 +1,8 @@
 """A :class:`~sadetr.reporting.tables.Table` as CSV, Markdown, LaTeX (booktabs) and HTML. Equal tables, equal bytes."""
 
+from pathlib import Path
+
+from sadetr.files import atomic_write_text
 from sadetr.reporting.markup import (
     csv_text,
     escape_html,
@@ -187,3 +190,12 @@ def _html_mark(mark: str) -> str:
 
 
 RENDERERS = {"csv": render_csv, "md": render_markdown, "tex": render_latex, "html": render_html}
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write ``<folder>/<name>`` in every format; returns the paths."""
+    # All formats are rendered before the first is written: an error leaves the old set as it was.
+    texts = {folder / f"{table.name}.{suffix}": render(table) for suffix, render in RENDERERS.items()}
+    for path, text in texts.items():
+        atomic_write_text(path, text)
+    return list(texts)

@@ -121,7 +121,7 @@ def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResu
         ResultsError: a run's metrics are unreadable or belong to another run.
     """
     columns = tuple(Column(metric, *HEADINGS.get(metric, ("", metric))) for metric in experiment.metrics)
-    printed = [[paper.get(row.key, metric) for metric in experiment.metrics] for row in experiment.rows]
+    printed = [[paper.of(row, metric) for metric in experiment.metrics] for row in experiment.rows]
     footnotes = _Footnotes()
     rows = []
     for row, values in zip(experiment.rows, printed, strict=True):

@@ -15,14 +15,15 @@ def curves() -> Experiment:
         name="figure5",
         kind="figure",
         number=5,
+        layout="convergence",
         title="Convergence",
         split="val",
         checkpoint="best",
         metrics=("mAP",),
         label_columns=("Curve",),
         rows=(
-            Row("full", {"Curve": "SA-DETR"}, (run_id("full", 0), run_id("full", 1))),
-            Row("plain", {"Curve": "SA-DETR w/o denoise"}, (run_id("plain"),)),
+            Row("full", {"Curve": "SA-DETR"}, (run_id("full", 0), run_id("full", 1)), "best", "full"),
+            Row("plain", {"Curve": "SA-DETR w/o denoise"}, (run_id("plain"),), "best", "plain"),
         ),
         note="",
     )

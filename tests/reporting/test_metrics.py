@@ -27,7 +27,7 @@ def test_round_trip(tmp_path, generated):
         ({"value": 101.0}, "row 1: column 'value'"),
         ({"value": float("nan")}, "row 1: column 'value'"),
         ({"device": None}, "row 1: column 'device' must not be empty"),
-        ({"checkpoint": "middle"}, "row 1: column 'checkpoint' holds 'middle'; valid: best, last"),
+        ({"checkpoint": "middle"}, "row 1: column 'checkpoint' holds 'middle'; valid: best, clean, last"),
         ({"data": "real"}, "row 1: column 'data'"),
         ({"host": "x"}, "row 1: unknown column host"),
     ],
