@@ -78,7 +78,9 @@ class Workflow:
         Targets ask for these files too: Snakemake does not miss a deleted file that only other outputs need.
         """
         return [
-            path for folder in self._folders(names) for path in [*folder.trained, folder.predictions, folder.metrics]
+            path
+            for folder in self._folders(names)
+            for path in [*folder.trained, folder.checkpoints, folder.predictions, folder.metrics]
         ]
 
     def _folders(self, names: Sequence[str]) -> list[RunFolder]:
