@@ -9,12 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sadetr.data.annotations import TOLERANCE, Query
+from sadetr.data.annotations import Query
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
+
+GRID_SLACK = 0.01
+"""Share of a clip by which a window's end may miss the border of a clip and still lie on it: a clip length of 1/6 s is
+written as 0.166666, which adds up over a video."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,8 @@ def covered_clips(windows: NDArray[np.float64], clip_length: float) -> IntArray:
     A clip lasts ``clip_length``, the same in every video, not duration / L: the windows are normalised by
     L x clip length, and only so do a query's clips lie under its own spans.
     """
-    first = np.floor(windows[:, 0] / clip_length + TOLERANCE).astype(np.int64)
-    last = np.ceil(windows[:, 1] / clip_length - TOLERANCE).astype(np.int64)
+    first = np.floor(windows[:, 0] / clip_length + GRID_SLACK).astype(np.int64)
+    last = np.ceil(windows[:, 1] / clip_length - GRID_SLACK).astype(np.int64)
     return np.unique(np.concatenate([np.arange(a, max(a + 1, b)) for a, b in zip(first, last, strict=True)]))
 
 
