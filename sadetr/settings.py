@@ -173,6 +173,9 @@ class TrainingSettings(Record):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     max_grad_norm: PositiveFloat = 0.1
     schedule: ScheduleSettings = ScheduleSettings()
+    bucket_batches: PositiveInt = 1
+    """Shuffled batches whose samples are sorted by video length among themselves, against padding. 1, plain shuffling
+    as in the field, is right where videos are about equally long."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""
 

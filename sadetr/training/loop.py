@@ -41,7 +41,9 @@ class Trainer:
         self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
         self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
         self._streams = Streams(settings.seed)
-        self._epochs: TrainingEpochs = train.training_epochs(self._settings.batch_size, self._streams)
+        self._epochs: TrainingEpochs = train.training_epochs(
+            self._settings.batch_size, self._streams, self._settings.bucket_batches
+        )
         self._batches = math.ceil(len(train) / self._settings.batch_size)
         self._device = next(model.parameters()).device
         self._optimiser = torch.optim.AdamW(
