@@ -42,6 +42,11 @@ class TokenFiles(Record):
     key: str = "last_hidden_state"
     prefix: str = "qid"
 
+    @property
+    def source(self) -> str:
+        """What it is read from, below ``features/<setting>/``."""
+        return self.directory
+
 
 class WordVectors(Record):
     """Tokens looked up in a text file of word vectors, one line per word: the word, then ``width`` numbers.
@@ -55,7 +60,12 @@ class WordVectors(Record):
     """Below ``features/<setting>/``."""
     width: PositiveInt = 300
     strip_punctuation: bool = True
-    """D62: without it every word that carries a punctuation mark is unknown, as in CG-DETR."""
+    """Without it every word that carries a punctuation mark is unknown, as in CG-DETR (spec/method.md 1.3)."""
+
+    @property
+    def source(self) -> str:
+        """What it is read from, below ``features/<setting>/``."""
+        return self.file
 
 
 class Postprocess(Record):

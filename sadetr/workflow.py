@@ -116,13 +116,13 @@ class Workflow:
         return list(self.layout.annotations(self.dataset(setting)).values())
 
     def data_inputs(self, setting: str) -> list[Path]:
-        """What a feature store is made from. Official feature folders are inputs too: they must be there."""
+        """What a feature store is made from. Official features are inputs too: they must be there."""
         features = self.data_root / "features" / setting
         if self.generated:
             return [*self.annotation_inputs(setting), features]
         dataset = self.dataset(setting)
-        folders = [stream.directory for stream in dataset.video_streams] + [dataset.text_stream.directory]
-        return self.annotation_inputs(setting) + [features / folder for folder in folders]
+        sources = [stream.directory for stream in dataset.video_streams] + [dataset.text_stream.source]
+        return self.annotation_inputs(setting) + [features / source for source in sources]
 
     def threads(self, run: str) -> int:
         """CPU threads of a training."""
