@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import CONFIG, load_method, load_scale, resolve_dataset, resolve_features
+from sadetr.configuration import CONFIG, load_method, load_scale, resolve_corpus, resolve_dataset, resolve_features
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.layout import Layout, RunFolder
@@ -134,8 +134,9 @@ class Workflow:
 
     def corpus_fingerprint(self, setting: str) -> str:
         """Of the generated corpus: its code, its settings and the shape of the data."""
-        settings = [self.layout.scale.corpus.model_dump(mode="json"), self.dataset(setting).model_dump(mode="json")]
-        return fingerprint(code_fingerprint("sadetr.data.corpus.generation"), settings)
+        parts = [resolve_corpus(setting, self._reference), self.dataset(setting)]
+        code = code_fingerprint("sadetr.data.corpus.generation")
+        return fingerprint(code, [part.model_dump(mode="json") for part in parts])
 
     def store_fingerprint(self, setting: str) -> str:
         """Of the feature store."""
