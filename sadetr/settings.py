@@ -144,8 +144,29 @@ class CorpusSettings(Record):
     train_queries: PositiveInt = 1024
     val_queries: PositiveInt = 256
     test_queries: PositiveInt = 256
-    queries_per_video: Annotated[int, Field(ge=1, le=4)] = 2
+    queries_per_video: Annotated[int, Field(ge=1, le=12)] = 2
+    """Combinations of attributes that sentences describe."""
+    sentences_per_query: Annotated[int, Field(ge=1, le=8)] = 1
+    """Differently worded queries about each of them."""
+    window_counts: Annotated[list[PositiveInt], Field(min_length=1)] = [4855, 1230, 466, 266]
+    """How often a combination occurs once, twice, ... in its video, as weights: by default QVHighlights' training
+    queries with 1 to 4 windows (the 5.6 % with more are left out)."""
+    median_event: Annotated[float, Field(gt=0, lt=1)] = 0.14
+    """Median length of an event as a fraction of the video, before events are fitted into it."""
+    event_spread: Annotated[float, Field(ge=0)] = 0.9
+    """Standard deviation of an event's log length: by default one in twenty windows covers about half of the video,
+    as in QVHighlights."""
     clips: Annotated[int, Field(ge=16)] = 32
+    longest_video: Annotated[float, Field(ge=1)] = 1.0
+    """Longest video as a multiple of ``clips``, the shortest; lengths are log-uniform between them."""
+    on_grid: bool = True
+    """Whether durations and windows are multiples of the clip length; otherwise they end somewhere within a clip."""
+    named_queries: bool = False
+    """Whether a qid is text, the video's name and a running number, instead of a number."""
+    repeated_fraction: Fraction = 0.0
+    """Share of queries that occur once more, word for word, for the same window."""
+    untidy_fraction: Fraction = 0.0
+    """Share of sentences typed carelessly: a doubled letter, a doubled or a leading blank."""
     short_video_fraction: Fraction = 0.15
     """Share of videos that are shorter than the rest."""
     short_feature_fraction: Fraction = 0.05
