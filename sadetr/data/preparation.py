@@ -6,6 +6,7 @@ to the shortest.
 """
 
 import hashlib
+import math
 import os
 import struct
 import sys
@@ -26,8 +27,11 @@ from sadetr.data.words import look_up, read_word_vectors, split_words
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
 
-CLIP_LENGTH_TOLERANCE = 0.05
-"""Share by which duration / clips may differ from the clip length in videos so long that a clip is a smaller share."""
+SPACING_TOLERANCE = 0.05
+"""Share by which duration / clips may differ from the clip length."""
+
+LONG_VIDEO = 40
+"""Clips from which on the spacing is tested for itself: two clips more or less are within its tolerance there."""
 
 NORM_EPSILON = 1e-5
 """Added to the norm, not under the root, as in the field's loaders: an all-zero row stays zero."""
@@ -99,29 +103,29 @@ def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float
 
 
 def _check_length(dataset: DatasetSettings, file: Path, clips: int, duration: float) -> None:
-    """Whether ``clips`` fit a video of ``duration`` seconds: the spacing of all, and the number of those that are used.
+    """Whether ``clips`` fit a video of ``duration`` seconds, in spacing and, as far as they are used, in number.
 
-    The spacing of a long video tells a wrong clip length (1/8 s for 1/6 s, say), also where the surplus would be cut.
+    The spacing tells a wrong clip length (1/8 s for 1/6 s, say), also where the surplus would be cut.
     """
-    expected, tolerance = duration / dataset.clip_length, dataset.length_tolerance
-    spacing = duration / clips
-    slack = max(tolerance, 1)
-    long_enough = slack <= CLIP_LENGTH_TOLERANCE * (expected - slack)
-    if long_enough and abs(spacing / dataset.clip_length - 1) > CLIP_LENGTH_TOLERANCE + 1e-6:
+    tolerance, limit = dataset.length_tolerance, dataset.max_video_clips or math.inf
+    expected = duration / dataset.clip_length
+    # A begun clip may count or not. A hair of slack for rounded clip lengths: 1/6 s is written as 0.166666.
+    fewest, most = math.floor(expected + 0.01) - tolerance, math.ceil(expected - 0.01) + tolerance
+    fits = fewest <= clips <= most
+    found = (
+        f"{file}: {clips} clips, but a video of {duration:g} s in clips of {dataset.clip_length:g} s has {expected:g}"
+    )
+    uneven = abs(expected / clips - 1) > SPACING_TOLERANCE
+    if uneven and (not fits or expected >= LONG_VIDEO):
         raise DataError(
-            f"{file}: {clips} clips, but a video of {duration:g} s in clips of {dataset.clip_length:g} s has "
-            f"{expected:g}. A clip_length of {spacing:.4g} s would fit: set that in the setting if all features were "
-            "extracted so. Extract this file again, or correct the duration in the annotations, if it is the only one."
+            f"{found}. A clip_length of {duration / clips:.4g} s would fit: set that in the setting if all features "
+            "were extracted so. Extract this file again, or correct the duration in the annotations, if it is the "
+            "only one."
         )
-    used, limit = clips, dataset.max_video_clips
-    if limit is not None:
-        used, expected = min(used, limit), min(expected, limit)
-    # A hair of slack for rounded durations and clip lengths: 1/6 s is written as 0.166666.
-    if abs(used - expected) > tolerance + 0.01:
+    if not min(fewest, limit - tolerance) <= min(clips, limit) <= most:
         raise DataError(
-            f"{file}: {clips} clips, but a video of {duration:g} s in clips of {dataset.clip_length:g} s has "
-            f"{expected:g} (the setting's length_tolerance is {tolerance}). Extract this file again, or correct "
-            "clip_length in the setting or the duration in the annotations."
+            f"{found} (the setting's length_tolerance is {tolerance}). Extract this file again, or correct clip_length "
+            "in the setting or the duration in the annotations."
         )
 
 
