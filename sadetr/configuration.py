@@ -9,7 +9,7 @@ import difflib
 import functools
 import importlib
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -31,6 +31,8 @@ class SettingOverrides(Record):
     training: Overrides = Field(default_factory=dict)
     execution: Overrides = Field(default_factory=dict)
     methods: dict[str, Overrides] = Field(default_factory=dict)
+    corpus: CorpusSettings = CorpusSettings()
+    """Of generated data; :func:`resolve_corpus` joins the layers."""
 
 
 class ScaleSettings(SettingOverrides):
@@ -43,7 +45,6 @@ class ScaleSettings(SettingOverrides):
     """Shown on every table and figure; empty where the numbers may be compared with the paper."""
     data: Literal["generated", "simulated", "official"]
     extends: str | None = None
-    corpus: CorpusSettings = CorpusSettings()
     settings: dict[str, SettingOverrides] = Field(default_factory=dict)
 
     @property
@@ -103,20 +104,25 @@ def validate(model: type[T], values: dict[str, Any], origins: "Origins | Path", 
         return model.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        location = tuple(fault["loc"])
+        location, record = _locate(model, tuple(fault["loc"]))
         file, written = (origins, location) if isinstance(origins, Path) else origins.find(prefix + location)
-        raise SettingsError(f"{file}: {_explain(model, fault, location, written)}") from None
+        raise SettingsError(f"{file}: {_explain(record, fault, location, written)}") from None
 
 
-def _explain(model: type[BaseModel], fault: Any, location: tuple, written: tuple) -> str:
-    """``location`` is inside ``model``, ``written`` the same key as the file spells it."""
+def _explain(record: type[BaseModel] | None, fault: Any, location: tuple, written: tuple) -> str:
+    """The fault at ``location``, in a part of the settings of type ``record``; ``written`` as the file spells it."""
     key = ".".join(map(str, written))
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(location[-1]), _keys_at(model, location[:-1]), n=1, cutoff=0.0)
+        near = difflib.get_close_matches(str(location[-1]), record.model_fields if record else [], n=1, cutoff=0.0)
         hint = ".".join([*map(str, written[:-1]), *near])
         return f"unknown key {key!r}; the nearest valid key is {hint!r}"
     if fault["type"] == "missing":
         return f"key {key!r} is missing"
+    if fault["type"] == "union_tag_not_found":
+        return f"key '{key}.kind' is missing; it says what the other keys mean"
+    if fault["type"] == "union_tag_invalid":
+        context = fault["ctx"]
+        return f"key '{key}.kind': unknown kind {context['tag']!r}; known: {context['expected_tags']}"
     message = fault["msg"].removeprefix("Value error, ")
     given = fault["input"]
     if isinstance(given, BaseModel | dict):
@@ -133,24 +139,41 @@ def _looks_numeric(text: str) -> bool:
     return True
 
 
-def _keys_at(model: type[BaseModel], location: tuple) -> list[str]:
-    """Valid keys of the record that ``location`` points at, following nested records."""
-    current: Any = model
+def _locate(model: type[BaseModel], location: tuple) -> tuple[tuple, type[BaseModel] | None]:
+    """``location`` of a fault as a file would spell it, and the record that holds its last key.
+
+    Where records are told apart by a tag, pydantic puts the tag into the location although no file nests there.
+    """
+    keys: list[Any] = []
+    annotation: Any = model
+    holder: type[BaseModel] | None = model
     for part in location:
-        if isinstance(part, int) or not (isinstance(current, type) and issubclass(current, BaseModel)):
+        records = _record_types(annotation)
+        tagged = [record for record in records if part in _tags(record)] if len(records) > 1 else []
+        if tagged:
+            annotation = tagged[0]
             continue
-        current = _record_type(current.model_fields[part].annotation)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+        keys.append(part)
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        # An index into a list stays with the records of its items.
+        elif isinstance(part, str):
+            holder = records[0] if records else None
+            field = holder.model_fields.get(part) if holder else None
+            annotation = field.annotation if field else None
+    return tuple(keys), holder
 
 
-def _record_type(annotation: Any) -> Any:
+def _tags(record: type[BaseModel]) -> tuple[Any, ...]:
+    """Values of a record's field ``kind``, by which a union tells its members apart."""
+    return get_args(record.model_fields["kind"].annotation) if "kind" in record.model_fields else ()
+
+
+def _record_types(annotation: Any) -> list[type[BaseModel]]:
+    """All records inside a type such as ``list[A]`` or ``A | B``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in get_args(annotation):
-        found = _record_type(inner)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [record for inner in get_args(annotation) for record in _record_types(inner)]
 
 
 class Origins:
@@ -190,8 +213,9 @@ def merge(
             base[key] = value
             origins.record(location, file, section)
             continue
-        # A merge into an empty mapping records where each nested key comes from.
-        if not isinstance(base.get(key), dict):
+        # A merge into an empty mapping records where each nested key comes from; another kind of record starts so too.
+        present = base.get(key)
+        if not isinstance(present, dict) or value.get("kind", present.get("kind")) != present.get("kind"):
             base[key] = {}
             origins.record(location, file, section)
         merge(base[key], value, file, origins, location, section)
@@ -243,6 +267,16 @@ def resolve_features(setting: str, scale: str, config: Path = CONFIG) -> Feature
     """How the scale stores the features of a benchmark setting."""
     merged, origins = _layers(setting, scale, None, config)
     return validate(FeatureSettings, merged["features"], origins, ("features",))
+
+
+@functools.cache
+def resolve_corpus(setting: str, scale: str, config: Path = CONFIG) -> CorpusSettings:
+    """The generated corpus of a benchmark setting."""
+    values: dict[str, Any] = {}
+    for _, layer in scale_chain(scale, config):
+        for part in (layer, layer.settings.get(setting, SettingOverrides())):
+            values |= part.corpus.model_dump(exclude_unset=True)
+    return validate(CorpusSettings, values, _named("scales", scale, config))
 
 
 @functools.cache

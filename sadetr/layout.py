@@ -8,9 +8,6 @@ from sadetr.errors import SettingsError
 from sadetr.experiments import RunId
 from sadetr.settings import DatasetSettings
 
-CHECKPOINTS = ("best", "last")
-"""Of the best epoch on the selection split, and of the last epoch."""
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -66,9 +63,14 @@ class RunFolder:
         """Resolved settings."""
         return self.path / "config.json"
 
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of all checkpoints: which there are depends on the benchmark setting."""
+        return self.path / "checkpoints"
+
     def checkpoint(self, name: str) -> Path:
-        """Weights, ``best`` or ``last``."""
-        return self.path / f"{name}.safetensors"
+        """Weights of one of the dataset setting's ``checkpoints``: ``best``, ``clean`` or ``last``."""
+        return self.checkpoints / f"{name}.safetensors"
 
     @property
     def history(self) -> Path:
@@ -101,5 +103,5 @@ class RunFolder:
 
     @property
     def trained(self) -> list[Path]:
-        """Files that a finished training leaves, beside the predictions."""
-        return [self.config, *map(self.checkpoint, CHECKPOINTS), self.history, self.provenance]
+        """Files that a finished training leaves, beside the folders of checkpoints and predictions."""
+        return [self.config, self.history, self.provenance]

@@ -42,6 +42,11 @@ class TokenFiles(Record):
     key: str = "last_hidden_state"
     prefix: str = "qid"
 
+    @property
+    def source(self) -> str:
+        """What it is read from, below ``features/<setting>/``."""
+        return self.directory
+
 
 class WordVectors(Record):
     """Tokens looked up in a text file of word vectors, one line per word: the word, then ``width`` numbers.
@@ -55,7 +60,12 @@ class WordVectors(Record):
     """Below ``features/<setting>/``."""
     width: PositiveInt = 300
     strip_punctuation: bool = True
-    """D62: without it every word that carries a punctuation mark is unknown, as in CG-DETR."""
+    """Without it every word that carries a punctuation mark is unknown, as in CG-DETR (spec/method.md 1.3)."""
+
+    @property
+    def source(self) -> str:
+        """What it is read from, below ``features/<setting>/``."""
+        return self.file
 
 
 class Postprocess(Record):
@@ -134,8 +144,29 @@ class CorpusSettings(Record):
     train_queries: PositiveInt = 1024
     val_queries: PositiveInt = 256
     test_queries: PositiveInt = 256
-    queries_per_video: Annotated[int, Field(ge=1, le=4)] = 2
+    queries_per_video: Annotated[int, Field(ge=1, le=12)] = 2
+    """Combinations of attributes that sentences describe."""
+    sentences_per_query: Annotated[int, Field(ge=1, le=8)] = 1
+    """Differently worded queries about each of them."""
+    window_counts: Annotated[list[PositiveInt], Field(min_length=1)] = [4855, 1230, 466, 266]
+    """How often a combination occurs once, twice, ... in its video, as weights: by default QVHighlights' training
+    queries with 1 to 4 windows (the 5.6 % with more are left out)."""
+    median_event: Annotated[float, Field(gt=0, lt=1)] = 0.14
+    """Median length of an event as a fraction of the video, before events are fitted into it."""
+    event_spread: Annotated[float, Field(ge=0)] = 0.9
+    """Standard deviation of an event's log length: by default one in twenty windows covers about half of the video,
+    as in QVHighlights."""
     clips: Annotated[int, Field(ge=16)] = 32
+    longest_video: Annotated[float, Field(ge=1)] = 1.0
+    """Longest video as a multiple of ``clips``, the shortest; lengths are log-uniform between them."""
+    on_grid: bool = True
+    """Whether durations and windows are multiples of the clip length; otherwise they end somewhere within a clip."""
+    named_queries: bool = False
+    """Whether a qid is text, the video's name and a running number, instead of a number."""
+    repeated_fraction: Fraction = 0.0
+    """Share of queries that occur once more, word for word, for the same window."""
+    untidy_fraction: Fraction = 0.0
+    """Share of sentences typed carelessly: a doubled letter, a doubled or a leading blank."""
     short_video_fraction: Fraction = 0.15
     """Share of videos that are shorter than the rest."""
     short_feature_fraction: Fraction = 0.05
@@ -173,6 +204,9 @@ class TrainingSettings(Record):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     max_grad_norm: PositiveFloat = 0.1
     schedule: ScheduleSettings = ScheduleSettings()
+    bucket_batches: PositiveInt = 1
+    """Shuffled batches whose samples are sorted by video length among themselves, against padding. 1, plain shuffling
+    as in the field, is right where videos are about equally long."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import CONFIG, load_method, load_scale, resolve_dataset, resolve_features
+from sadetr.configuration import CONFIG, load_method, load_scale, resolve_corpus, resolve_dataset, resolve_features
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.layout import Layout, RunFolder
@@ -78,7 +78,9 @@ class Workflow:
         Targets ask for these files too: Snakemake does not miss a deleted file that only other outputs need.
         """
         return [
-            path for folder in self._folders(names) for path in [*folder.trained, folder.predictions, folder.metrics]
+            path
+            for folder in self._folders(names)
+            for path in [*folder.trained, folder.checkpoints, folder.predictions, folder.metrics]
         ]
 
     def _folders(self, names: Sequence[str]) -> list[RunFolder]:
@@ -114,13 +116,13 @@ class Workflow:
         return list(self.layout.annotations(self.dataset(setting)).values())
 
     def data_inputs(self, setting: str) -> list[Path]:
-        """What a feature store is made from. Official feature folders are inputs too: they must be there."""
+        """What a feature store is made from. Official features are inputs too: they must be there."""
         features = self.data_root / "features" / setting
         if self.generated:
             return [*self.annotation_inputs(setting), features]
         dataset = self.dataset(setting)
-        folders = [stream.directory for stream in dataset.video_streams] + [dataset.text_stream.directory]
-        return self.annotation_inputs(setting) + [features / folder for folder in folders]
+        sources = [stream.directory for stream in dataset.video_streams] + [dataset.text_stream.source]
+        return self.annotation_inputs(setting) + [features / source for source in sources]
 
     def threads(self, run: str) -> int:
         """CPU threads of a training."""
@@ -132,8 +134,9 @@ class Workflow:
 
     def corpus_fingerprint(self, setting: str) -> str:
         """Of the generated corpus: its code, its settings and the shape of the data."""
-        settings = [self.layout.scale.corpus.model_dump(mode="json"), self.dataset(setting).model_dump(mode="json")]
-        return fingerprint(code_fingerprint("sadetr.data.corpus.generation"), settings)
+        parts = [resolve_corpus(setting, self._reference), self.dataset(setting)]
+        code = code_fingerprint("sadetr.data.corpus.generation")
+        return fingerprint(code, [part.model_dump(mode="json") for part in parts])
 
     def store_fingerprint(self, setting: str) -> str:
         """Of the feature store."""

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sadetr.configuration import CONFIG, load_method, resolve, resolve_dataset
+from sadetr.configuration import CONFIG, load_method, resolve, resolve_corpus, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.experiments import experiment_names, load_experiment, run_settings
+from sadetr.settings import WordVectors
 
 SCALES = ("mini", "simulated", "paper")
 
@@ -72,6 +73,16 @@ def test_a_later_layer_wins_key_by_key(tmp_path):
         ("methods: {sa_detr: {qi: {dynamic: false}}}", ["init_loss"]),
         ("settings: {qvhighlights: {dataset: {report_splits: [dev]}}}", ["'dev'", "train, val, test"]),
         ("corpus: {clips: many}", ["'corpus.clips'", "'many'"]),
+        ("settings: {tacos: {corpus: {clip: 3}}}", ["'settings.tacos.corpus.clip'", "'settings.tacos.corpus.clips'"]),
+        ("dataset: {text_stream: {widht: 3}}", ["key 'dataset.text_stream.widht'", "'dataset.text_stream.width'"]),
+        ("dataset: {text_stream: {kind: word}}", ["key 'dataset.text_stream.kind': unknown kind 'word'", "'words'"]),
+        ("dataset: {text_stream: {kind: words, prefix: q}}", ["unknown key 'dataset.text_stream.prefix'"]),
+        ("dataset: {text_stream: {width: wide}}", ["key 'dataset.text_stream.width'", "'wide'"]),
+        ("dataset: {selection: {metrics: []}}", ["key 'dataset.selection.metrics'", "at least 1"]),
+        (
+            "dataset: {video_streams: [{name: a, directory: b, width: 3, sufix: .npy}]}",
+            ["'dataset.video_streams.0.sufix'", "'dataset.video_streams.0.suffix'"],
+        ),
     ],
 )
 def test_errors_name_file_key_and_remedy(tmp_path, text, fragments):
@@ -80,6 +91,29 @@ def test_errors_name_file_key_and_remedy(tmp_path, text, fragments):
         full(scale)
     for fragment in [scale, *fragments]:
         assert fragment in str(caught.value)
+
+
+def test_a_text_stream_without_a_kind_is_named(tmp_path):
+    config = tmp_path / "config"
+    shutil.copytree(CONFIG, config)
+    path = config / "settings" / "tacos.yaml"
+    path.write_text(path.read_text().replace("text_stream: {kind: files,", "text_stream: {"))
+    with pytest.raises(SettingsError, match=r"tacos\.yaml: key 'text_stream\.kind' is missing"):
+        resolve_dataset("tacos", "paper", config)
+
+
+def test_a_record_of_another_kind_starts_afresh(tmp_path):
+    own = scale_file(tmp_path, "dataset: {text_stream: {kind: words, width: 50}}")
+    assert resolve_dataset("qvhighlights", own).text_stream == WordVectors(width=50)
+
+
+def test_corpora_are_layered_like_everything_else(tmp_path):
+    own = scale_file(tmp_path, "corpus: {train_queries: 7}\nsettings: {tacos: {corpus: {clips: 50}}}")
+    default = resolve_corpus("tacos", "mini")
+    # Within a scale the part for one setting wins, and a scale wins over the one that it extends.
+    assert resolve_corpus("tacos", own) == default.model_copy(update={"train_queries": 7, "clips": 50})
+    general = resolve_corpus("qvhighlights", "mini")
+    assert resolve_corpus("qvhighlights", own) == general.model_copy(update={"train_queries": 7})
 
 
 def test_unreadable_yaml_and_unknown_names(tmp_path):

@@ -101,13 +101,13 @@ def test_a_table_needs_only_its_own_runs(finished):
 
 def test_a_deleted_run_and_what_follows_is_made_again(finished):
     run = finished.results / "runs/qvhighlights/sa_detr/fa/seed2018"
-    before = (run / "best.safetensors").read_bytes()
+    before = (run / "checkpoints/best.safetensors").read_bytes()
     shutil.rmtree(run)
     planned = finished.planned("all")
     assert (planned["train"], planned["evaluate"], planned["table"]) == (1, 1, 1)
     assert {"generate", "prepare", "figure"}.isdisjoint(planned)
     assert finished.snakemake("all").returncode == 0
-    assert (run / "best.safetensors").read_bytes() == before
+    assert (run / "checkpoints/best.safetensors").read_bytes() == before
 
 
 def test_a_comment_costs_nothing_and_a_changed_loss_retrains(finished):

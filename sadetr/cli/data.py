@@ -1,7 +1,7 @@
 """Subcommands that make, check and prepare data."""
 
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, make_layout
-from sadetr.configuration import resolve_dataset
+from sadetr.configuration import resolve_corpus, resolve_dataset
 from sadetr.errors import SettingsError
 
 
@@ -13,7 +13,7 @@ def generate(setting: Setting, scale: Scale = "mini", results: Results = RESULTS
     layout = make_layout(scale, results)
     if layout.scale.data != "generated":
         raise SettingsError(f"scale {scale!r} has {layout.scale.data} data: there is nothing to generate")
-    generate(resolve_dataset(setting, scale), layout.scale.corpus, layout.data_root)
+    generate(resolve_dataset(setting, scale), resolve_corpus(setting, scale), layout.data_root)
     print(f"generated corpus of {setting}: {layout.data_root}")
 
 

@@ -46,14 +46,19 @@ class Split:
             "video_id": torch.from_numpy(self._video_rows[rows]),
         }
 
-    def training_epochs(self, batch_size: int, streams: Streams) -> "TrainingEpochs":
-        """Shuffled batches with labels."""
-        return TrainingEpochs(self, batch_size, streams)
+    def training_epochs(self, batch_size: int, streams: Streams, bucket_batches: int = 1) -> "TrainingEpochs":
+        """Shuffled batches with labels; see :func:`bucketed` for ``bucket_batches``."""
+        return TrainingEpochs(self, batch_size, streams, bucket_batches)
 
-    def prediction_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Batches in file order whose labels are empty: prediction must not need any."""
-        for start in range(0, len(self), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(self)))
+    def by_length(self) -> np.ndarray:
+        """All rows, the shortest video first: the order of prediction with the least padding."""
+        return np.argsort(self.lengths, kind="stable")
+
+    def prediction_batches(self, batch_size: int, order: np.ndarray | None = None) -> Iterator[Batch]:
+        """Batches of the rows ``order`` (default: file order) without labels: prediction must not need any."""
+        order = np.arange(len(self)) if order is None else order
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
             features = self.features(rows)
             yield Batch(**features, **_no_labels(len(rows), features["video"].shape[1]))
 
@@ -61,17 +66,19 @@ class Split:
 class TrainingEpochs:
     """The batches of each epoch; the next one is gathered while a step runs."""
 
-    def __init__(self, split: Split, batch_size: int, streams: Streams) -> None:
+    def __init__(self, split: Split, batch_size: int, streams: Streams, bucket_batches: int) -> None:
         self._split = split
         self._batch_size = batch_size
+        self._bucket_batches = bucket_batches
         self._streams = streams
         self._labels = Labels(split.queries, split.lengths, split.dataset)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Batches of epoch ``number``; the last one may be smaller."""
+        """Batches of epoch ``number``; one may be smaller."""
         draws = self._labels.draw(lambda consumer: self._streams.numpy(consumer, number))
         order = self._streams.numpy("order", number).permutation(len(self._split))
-        parts = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        shuffle = self._streams.numpy("buckets", number)
+        parts = bucketed(order, self._split.lengths, self._batch_size, self._bucket_batches, shuffle)
         with ThreadPoolExecutor(1, thread_name_prefix="gather") as executor:
             following = executor.submit(self._batch, parts[0], draws)
             for part in [*parts[1:], None]:
@@ -94,6 +101,31 @@ class TrainingEpochs:
             "aligned_clip": draws.aligned_clip[rows],
         }
         return Batch(**features, **{name: torch.from_numpy(values) for name, values in labels.items()})
+
+
+def bucketed(
+    order: np.ndarray, lengths: np.ndarray, batch_size: int, bucket_batches: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Split shuffled rows into batches of videos of similar length.
+
+    Runs of ``bucket_batches`` batches are sorted by length and cut into batches, which are shuffled within their run.
+    A batch keeps the order that its rows had in ``order``: neighbours, whose texts are exchanged for negative pairs,
+    stay strangers. With 1 this is ``order`` cut into batches.
+
+    Args:
+        order: (Q,) a permutation of the rows.
+        lengths: (Q,) clips of each row's video.
+        batch_size: rows per batch; one batch may be smaller.
+        bucket_batches: batches per run.
+        rng: shuffles the batches of a run.
+    """
+    parts: list[np.ndarray] = []
+    for start in range(0, len(order), batch_size * bucket_batches):
+        run = order[start : start + batch_size * bucket_batches]
+        places = np.argsort(lengths[run], kind="stable")
+        cut = [np.sort(places[first : first + batch_size]) for first in range(0, len(run), batch_size)]
+        parts += [run[cut[index]] for index in rng.permutation(len(cut))]
+    return parts
 
 
 def _valid(lengths: np.ndarray, longest: int) -> Tensor:

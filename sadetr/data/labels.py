@@ -16,6 +16,10 @@ from sadetr.settings import DatasetSettings
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
+GRID_SLACK = 0.01
+"""Share of a clip by which a window's end may miss the border of a clip and still lie on it: a clip length of 1/6 s is
+written as 0.166666, which adds up over a video."""
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -32,59 +36,57 @@ class Draws:
 
 
 class Labels:
-    """Labels of the queries of one split whose saliency comes from annotators (docs/interpretation.md, section 3)."""
+    """Labels of the queries of one split, by the dataset's saliency rule (docs/interpretation.md, section 3)."""
 
     def __init__(self, queries: Sequence[Query], lengths: IntArray, dataset: DatasetSettings) -> None:
         """Build the arrays.
 
         Args:
-            queries: of one split, with windows and saliency.
+            queries: of one split, with windows, and with saliency where the rule is ``annotators``.
             lengths: (Q,) clips in each query's features, L_b.
-            dataset: clip length and the most windows per query.
+            dataset: clip length, saliency rule and the most windows per query.
 
         Raises:
             DataError: a query has no labels to train on.
         """
+        rule = RULES[dataset.saliency]
         for query in queries:
-            if query.windows is None or query.saliency is None or query.relevant_clip_ids is None:
-                raise DataError(f"query {query.qid}: no windows or saliency to train on; use a split with labels")
+            missing = [field for field in rule.needs if getattr(query, field) is None]
+            if missing:
+                raise DataError(
+                    f"query {query.qid}: no {' and no '.join(missing)} to train on; use a split with labels, or "
+                    f"correct the setting's saliency rule ({dataset.saliency!r})"
+                )
         self._lengths = lengths
         self._max_windows = dataset.max_windows
+        self._draw_pairs = rule.draw_pairs
         longest = int(lengths.max())
         self.saliency = np.zeros((len(queries), longest), np.float32)
+        """(Q, L) label of every clip; what it counts is the rule's."""
         self.relevant = np.zeros((len(queries), longest), bool)
+        """(Q, L) clips that belong to a window."""
         for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
-            inside = query.relevant_clip_ids < length
-            clips = query.relevant_clip_ids[inside]
-            self.saliency[row, clips] = query.saliency[inside].sum(1)
-            self.relevant[row, clips] = True
+            clips, labels = rule.clip_labels(query, dataset.clip_length)
+            inside = clips < length
+            self.saliency[row, clips[inside]] = labels[inside]
+            self.relevant[row, clips[inside]] = True
         valid = np.arange(longest) < lengths[:, None]
         # A query whose only relevant clips lie beyond its features trains on its last clip.
         lost = ~self.relevant.any(1)
         self.relevant[lost, lengths[lost] - 1] = True
-        self._relevant_order = _front(self.relevant)
-        self._irrelevant_order = _front(valid & ~self.relevant)
-        self._hardest = np.where(self.relevant, self.saliency, -1).argmax(1)
-        self._easiest = np.where(self.relevant, self.saliency, np.inf).argmin(1)
+        self.saliency[lost, lengths[lost] - 1] = rule.lost_label
+        self.relevant_counts = self.relevant.sum(1)
+        self.irrelevant_counts = lengths - self.relevant_counts
+        self.relevant_order = _front(self.relevant)
+        self.irrelevant_order = _front(valid & ~self.relevant)
         self._windows, self._windows_mask = _normalised_windows(queries, lengths, dataset.clip_length)
 
     def draw(self, stream: Callable[[str], np.random.Generator]) -> Draws:
         """Make one epoch's choices; ``stream`` gives the private generator of a consumer."""
         spans, mask = self._draw_windows(stream("windows"))
-        saliency = stream("saliency clips")
-        positive = _pick(self._relevant_order, self.relevant.sum(1), saliency)
-        irrelevant = self._lengths - self.relevant.sum(1)
-        negative = _pick(self._irrelevant_order, np.maximum(irrelevant, 1), saliency)
-        # Without an irrelevant clip the random pair repeats the hard one.
-        positive = np.where(irrelevant > 0, positive, self._hardest)
-        negative = np.where(irrelevant > 0, negative, self._easiest)
-        return Draws(
-            spans,
-            mask,
-            np.stack((self._hardest, positive), 1),
-            np.stack((self._easiest, negative), 1),
-            _pick(self._relevant_order, self.relevant.sum(1), stream("aligned clip")),
-        )
+        positive, negative = self._draw_pairs(self, stream("saliency clips"))
+        aligned = _pick(self.relevant_order, self.relevant_counts, stream("aligned clip"))
+        return Draws(spans, mask, positive, negative, aligned)
 
     def _draw_windows(self, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
         """A random subset of ``max_windows`` where there are more (D70), in their order in the file."""
@@ -97,6 +99,71 @@ class Labels:
         return np.take_along_axis(spans, kept[..., None], 1) * chosen[..., None], chosen
 
 
+def covered_clips(windows: NDArray[np.float64], clip_length: float) -> IntArray:
+    """Clips that the windows (n, 2) in seconds touch, ascending, at least one per window.
+
+    A clip lasts ``clip_length``, the same in every video, not duration / L: the windows are normalised by
+    L x clip length, and only so do a query's clips lie under its own spans.
+    """
+    first = np.floor(windows[:, 0] / clip_length + GRID_SLACK).astype(np.int64)
+    last = np.ceil(windows[:, 1] / clip_length - GRID_SLACK).astype(np.int64)
+    return np.unique(np.concatenate([np.arange(a, max(a + 1, b)) for a, b in zip(first, last, strict=True)]))
+
+
+@dataclass(frozen=True)
+class SaliencyRule:
+    """Where clip labels and saliency pairs come from."""
+
+    needs: tuple[str, ...]
+    """Fields of a query that must be there."""
+    clip_labels: Callable[[Query, float], tuple[IntArray, IntArray]]
+    """Query and clip length -> relevant clips and their labels."""
+    lost_label: float
+    """Label of the last clip where it stands for relevant ones beyond the features."""
+    draw_pairs: Callable[[Labels, np.random.Generator], tuple[IntArray, IntArray]]
+    """(Q, 2) positive and (Q, 2) negative clips."""
+
+
+def _annotators_labels(query: Query, clip_length: float) -> tuple[IntArray, IntArray]:
+    return query.relevant_clip_ids, query.saliency.sum(1)
+
+
+def _annotators_pairs(labels: Labels, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Most against least salient relevant clip, and a random relevant against a random irrelevant one."""
+    hardest = np.where(labels.relevant, labels.saliency, -1).argmax(1)
+    easiest = np.where(labels.relevant, labels.saliency, np.inf).argmin(1)
+    positive = _pick(labels.relevant_order, labels.relevant_counts, rng)
+    negative = _pick(labels.irrelevant_order, np.maximum(labels.irrelevant_counts, 1), rng)
+    # Without an irrelevant clip the random pair repeats the hard one.
+    positive = np.where(labels.irrelevant_counts > 0, positive, hardest)
+    negative = np.where(labels.irrelevant_counts > 0, negative, easiest)
+    return np.stack((hardest, positive), 1), np.stack((easiest, negative), 1)
+
+
+def _window_labels(query: Query, clip_length: float) -> tuple[IntArray, IntArray]:
+    clips = covered_clips(query.windows, clip_length)
+    return clips, np.ones_like(clips)
+
+
+def _window_pairs(labels: Labels, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Two random clips inside against two outside, all different where there are enough.
+
+    With fewer than two clips outside the negatives repeat the positives, as in CG-DETR: such pairs have a constant
+    loss and no gradient.
+    """
+    positive = _pick_two(labels.relevant_order, labels.relevant_counts, rng)
+    negative = _pick_two(labels.irrelevant_order, np.maximum(labels.irrelevant_counts, 1), rng)
+    return positive, np.where(labels.irrelevant_counts[:, None] < 2, positive, negative)
+
+
+RULES = {
+    "annotators": SaliencyRule(
+        ("windows", "saliency", "relevant_clip_ids"), _annotators_labels, 0.0, _annotators_pairs
+    ),
+    "window": SaliencyRule(("windows",), _window_labels, 1.0, _window_pairs),
+}
+
+
 def _front(mask: NDArray[np.bool_]) -> IntArray:
     """(Q, L) bool -> (Q, L) indices with those of True entries in front, each group ascending."""
     return np.argsort(~mask, axis=1, kind="stable")
@@ -106,6 +173,15 @@ def _pick(order: IntArray, counts: IntArray, rng: np.random.Generator) -> IntArr
     """One of the first ``counts`` entries of each row, uniformly."""
     place = (rng.random(len(order)) * counts).astype(np.int64)
     return np.take_along_axis(order, place[:, None], 1)[:, 0]
+
+
+def _pick_two(order: IntArray, counts: IntArray, rng: np.random.Generator) -> IntArray:
+    """(Q, 2) two different ones of the first ``counts`` entries of each row, the same twice where there is one."""
+    draws = rng.random((len(order), 2))
+    first = (draws[:, 0] * counts).astype(np.int64)
+    second = (draws[:, 1] * np.maximum(counts - 1, 1)).astype(np.int64)
+    second = np.where(counts > 1, second + (second >= first), first)
+    return np.take_along_axis(order, np.stack((first, second), 1), 1)
 
 
 def _normalised_windows(

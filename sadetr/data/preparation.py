@@ -6,12 +6,13 @@ to the shortest.
 """
 
 import hashlib
+import math
 import os
 import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,11 +23,15 @@ from rich.progress import track
 
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.store import StoreWriter
+from sadetr.data.words import look_up, read_word_vectors, split_words
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
 
-LENGTH_TOLERANCE = 1
-"""Clips by which a stream may differ from the duration and from the other streams: official features do, by one."""
+SPACING_TOLERANCE = 0.05
+"""Share by which duration / clips may differ from the clip length."""
+
+LONG_VIDEO = 40
+"""Clips from which on the spacing is tested for itself: two clips more or less are within its tolerance there."""
 
 NORM_EPSILON = 1e-5
 """Added to the norm, not under the root, as in the field's loaders: an all-zero row stays zero."""
@@ -36,6 +41,9 @@ _UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, Run
 _UNREADABLE += (zipfile.BadZipFile, zlib.error, struct.error)
 
 _Item = TypeVar("_Item")
+
+TextReader = Callable[[Query], NDArray[np.float32]]
+"""Query -> token features (T, width)."""
 
 
 def prepare(
@@ -61,18 +69,14 @@ def prepare(
     folder = data_root / "features" / dataset.name
     for stream in dataset.video_streams:
         _check_complete(folder / stream.directory, [f"{vid}{stream.suffix}" for vid in durations])
-    text_files = {f"{dataset.text_stream.prefix}{query.qid}.npz": query.qid for query in queries}
-    text_folder = folder / dataset.text_stream.directory
-    _check_complete(text_folder, text_files)
-    _check_no_unknown_text(text_folder, text_files)
-
+    texts = TEXT_READERS[dataset.text_stream.kind](dataset, folder, queries)
     streams = {stream.name: stream.width for stream in dataset.video_streams}
     origin = _origin(dataset, annotations, fingerprint)
     with StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin) as writer:
         for vid, duration in _with_progress(list(durations.items()), "videos"):
             writer.add_video(vid, read_video(dataset, folder, vid, duration))
-        for file, qid in _with_progress(list(text_files.items()), "queries"):
-            writer.add_text(qid, read_text(dataset.text_stream, text_folder / file, dataset.max_text_tokens))
+        for query in _with_progress(queries, "queries"):
+            writer.add_text(query.qid, texts(query)[: dataset.max_text_tokens])
 
 
 def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float) -> dict[str, NDArray[np.float32]]:
@@ -84,24 +88,45 @@ def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float
     files = {stream.name: folder / stream.directory / f"{vid}{stream.suffix}" for stream in dataset.video_streams}
     arrays = {}
     for stream in dataset.video_streams:
-        raw = _read_array(files[stream.name], stream, "clip")[: dataset.max_video_clips]
-        expected = min(duration / dataset.clip_length, dataset.max_video_clips or np.inf)
-        # A hair of slack for durations and clip lengths that are not exact in binary.
-        if abs(len(raw) - expected) > LENGTH_TOLERANCE + 1e-6:
-            raise DataError(
-                f"{files[stream.name]}: {len(raw)} clips, but a video of {duration:g} s in clips of "
-                f"{dataset.clip_length:g} s has {expected:g} (a difference of {LENGTH_TOLERANCE} is allowed). Extract "
-                "this file again, or correct clip_length in the setting or the duration in the annotations."
-            )
-        arrays[stream.name] = normalise_rows(raw)
+        raw = _read_array(files[stream.name], stream, "clip")
+        _check_length(dataset, files[stream.name], len(raw), duration)
+        arrays[stream.name] = normalise_rows(raw[: dataset.max_video_clips])
     shortest = min(arrays, key=lambda name: len(arrays[name]))
     for name, array in arrays.items():
-        if len(array) - len(arrays[shortest]) > LENGTH_TOLERANCE:
+        if len(array) - len(arrays[shortest]) > dataset.length_tolerance:
             raise DataError(
                 f"{files[name]} has {len(array)} clips and {files[shortest]} has {len(arrays[shortest])}: the streams "
-                f"of one video may differ by {LENGTH_TOLERANCE}. Extract the wrong one again with the same clip length."
+                f"of one video may differ by {dataset.length_tolerance} (length_tolerance of the setting). Extract the "
+                "wrong one again with the same clip length."
             )
     return {name: array[: len(arrays[shortest])] for name, array in arrays.items()}
+
+
+def _check_length(dataset: DatasetSettings, file: Path, clips: int, duration: float) -> None:
+    """Whether ``clips`` fit a video of ``duration`` seconds, in spacing and, as far as they are used, in number.
+
+    The spacing tells a wrong clip length (1/8 s for 1/6 s, say), also where the surplus would be cut.
+    """
+    tolerance, limit = dataset.length_tolerance, dataset.max_video_clips or math.inf
+    expected = duration / dataset.clip_length
+    # A begun clip may count or not. A hair of slack for rounded clip lengths: 1/6 s is written as 0.166666.
+    fewest, most = math.floor(expected + 0.01) - tolerance, math.ceil(expected - 0.01) + tolerance
+    fits = fewest <= clips <= most
+    found = (
+        f"{file}: {clips} clips, but a video of {duration:g} s in clips of {dataset.clip_length:g} s has {expected:g}"
+    )
+    uneven = abs(expected / clips - 1) > SPACING_TOLERANCE
+    if uneven and (not fits or expected >= LONG_VIDEO):
+        raise DataError(
+            f"{found}. A clip_length of {duration / clips:.4g} s would fit: set that in the setting if all features "
+            "were extracted so. Extract this file again, or correct the duration in the annotations, if it is the "
+            "only one."
+        )
+    if not min(fewest, limit - tolerance) <= min(clips, limit) <= most:
+        raise DataError(
+            f"{found} (the setting's length_tolerance is {tolerance}). Extract this file again, or correct clip_length "
+            "in the setting or the duration in the annotations."
+        )
 
 
 def read_text(stream: TokenFiles, file: Path, max_tokens: int | None) -> NDArray[np.float32]:
@@ -111,6 +136,29 @@ def read_text(stream: TokenFiles, file: Path, max_tokens: int | None) -> NDArray
         DataError: the file is malformed.
     """
     return normalise_rows(_read_array(file, stream, "token")[:max_tokens])
+
+
+def _token_files(dataset: DatasetSettings, folder: Path, queries: Sequence[Query]) -> TextReader:
+    stream, texts = dataset.text_stream, folder / dataset.text_stream.source
+    names = [f"{stream.prefix}{query.qid}.npz" for query in queries]
+    _check_complete(texts, names)
+    _check_no_unknown_text(texts, names)
+    return lambda query: read_text(stream, texts / f"{stream.prefix}{query.qid}.npz", dataset.max_text_tokens)
+
+
+def _word_vectors(dataset: DatasetSettings, folder: Path, queries: Sequence[Query]) -> TextReader:
+    stream, file = dataset.text_stream, folder / dataset.text_stream.source
+    words = {word for query in queries for word in split_words(query, stream.strip_punctuation)}
+    vectors = read_word_vectors(file, words, stream.width)
+    print(f"{file.name}: {len(vectors)} of the queries' {len(words)} words known, zeros for the rest", file=sys.stderr)
+    return lambda query: look_up(split_words(query, stream.strip_punctuation), vectors, stream.width)
+
+
+TEXT_READERS: dict[str, Callable[[DatasetSettings, Path, Sequence[Query]], TextReader]] = {
+    "files": _token_files,
+    "words": _word_vectors,
+}
+"""Kind of text stream -> what opens it, given the setting's feature folder and all queries."""
 
 
 def normalise_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -174,39 +222,44 @@ def _listing(folder: Path) -> set[str]:
 def _read_array(file: Path, stream: VideoStream | TokenFiles, row_name: str) -> NDArray[np.float32]:
     """The checked array (rows, stream.width) of one feature file as float32."""
     remedy = "Extract or download this file again."
+    key = stream.key if file.suffix == ".npz" else None
+    what = "the array" if key is None else repr(key)
     try:
         # Opened here because np.load leaves a damaged archive open.
-        with open(file, "rb") as content, np.load(content, allow_pickle=False) as archive:
-            keys = archive.files
-            array = archive[stream.key] if stream.key in keys else None
+        with open(file, "rb") as content:
+            loaded = np.load(content, allow_pickle=False)
+            bare = isinstance(loaded, np.ndarray)
+            keys = [] if bare else loaded.files
+            array = loaded if bare else loaded[key] if key in keys else None
     except FileNotFoundError as error:
         raise DataError(f"{file}: feature file missing. {remedy}") from error
-    except (AttributeError, TypeError) as error:  # a bare .npy array is no archive
-        raise DataError(f"{file}: not an .npz archive with a key {stream.key!r}. {remedy}") from error
     except _UNREADABLE as error:
         raise DataError(
-            f"{file}: truncated or corrupt .npz file ({type(error).__name__}: {error}). {remedy}"
+            f"{file}: truncated or corrupt {file.suffix} file ({type(error).__name__}: {error}). {remedy}"
         ) from error
+    if bare != (key is None):
+        wanted = "a bare .npy array" if key is None else f"an .npz archive with a key {key!r}"
+        raise DataError(f"{file}: not {wanted} in spite of its name. {remedy}")
     if array is None:
-        raise DataError(f"{file}: no key {stream.key!r}; the file has {', '.join(keys) or 'no keys'}. {remedy}")
+        raise DataError(f"{file}: no key {key!r}; the file has {', '.join(keys) or 'no keys'}. {remedy}")
     if array.ndim != 2 or array.dtype.kind != "f":
         raise DataError(
-            f"{file}: {stream.key!r} is {array.dtype} of shape {array.shape}; expected floating-point numbers of shape "
+            f"{file}: {what} is {array.dtype} of shape {array.shape}; expected floating-point numbers of shape "
             f"({row_name}s, {stream.width}). {remedy}"
         )
     if array.shape[1] != stream.width:
         raise DataError(
-            f"{file}: {stream.key!r} is {array.shape[1]} wide, the setting says {stream.width}. Use the features that "
+            f"{file}: {what} is {array.shape[1]} wide, the setting says {stream.width}. Use the features that "
             "the setting names, or correct the stream's width."
         )
     if len(array) == 0:
-        raise DataError(f"{file}: {stream.key!r} has no {row_name}s. {remedy}")
+        raise DataError(f"{file}: {what} has no {row_name}s. {remedy}")
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
     finite = np.isfinite(array).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
-        raise DataError(f"{file}: {row_name} {row} (counted from 0) of {stream.key!r} holds NaN or infinity. {remedy}")
+        raise DataError(f"{file}: {row_name} {row} (counted from 0) of {what} holds NaN or infinity. {remedy}")
     return array
 
 

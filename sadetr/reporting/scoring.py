@@ -9,12 +9,12 @@ from sadetr.errors import ResultsError
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import evaluate
 from sadetr.experiments import RunId, run_settings
-from sadetr.layout import CHECKPOINTS, Layout
+from sadetr.layout import Layout
 from sadetr.reporting.metrics import SYSTEM_COLUMNS, write_run_metrics
 
 
 def score_run(run: RunId, layout: Layout) -> Path:
-    """Score both checkpoints of ``run`` on every reported split; returns the path of ``metrics.parquet``.
+    """Score every checkpoint of ``run`` on every reported split; returns the path of ``metrics.parquet``.
 
     Raises:
         ResultsError: the run is not finished.
@@ -27,7 +27,7 @@ def score_run(run: RunId, layout: Layout) -> Path:
     rows: list[dict[str, Any]] = []
     for split in dataset.report_splits:
         queries = read_annotations(annotations[split], dataset.clip_length)
-        for checkpoint in CHECKPOINTS:
+        for checkpoint in dataset.checkpoints:
             predictions = read_predictions(folder.prediction(checkpoint, split), queries, dataset.highlights)
             metrics = evaluate(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
             shared = {

@@ -18,6 +18,15 @@ Weights = dict[str, Tensor]
 
 
 @dataclass
+class Chosen:
+    """The best epoch of a selection rule: the first one with the highest value."""
+
+    epoch: int
+    value: float
+    weights: Weights = field(default_factory=dict)
+
+
+@dataclass
 class TrainingState:
     """Everything that a training needs to go on after ``epoch`` finished epochs; random streams derive from it."""
 
@@ -25,21 +34,21 @@ class TrainingState:
     """Of code, settings and features: a state of another training is not continued."""
     epoch: int = 0
     seconds: float = 0.0
-    best_epoch: int = 0
-    best_value: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     weights: Weights = field(default_factory=dict)
-    best_weights: Weights = field(default_factory=dict)
     optimiser: Weights = field(default_factory=dict)
+    chosen: dict[str, Chosen] = field(default_factory=dict)
+    """Checkpoint -> the epoch that its selection rule prefers so far."""
 
-    _TENSORS = ("weights", "best_weights", "optimiser")
-    _VALUES = ("fingerprint", "epoch", "seconds", "best_epoch", "best_value", "history")
+    _VALUES = ("fingerprint", "epoch", "seconds", "history")
 
     def save(self, path: Path) -> None:
         """Write the state in one step."""
-        tensors = {f"{part}.{name}": value for part in self._TENSORS for name, value in getattr(self, part).items()}
-        values = json.dumps({name: getattr(self, name) for name in self._VALUES})
-        write_tensors(path, tensors, {"state": values})
+        parts = self._parts().items()
+        tensors = {f"{part}.{name}": value for part, content in parts for name, value in content.items()}
+        values = {name: getattr(self, name) for name in self._VALUES}
+        chosen = {name: {"epoch": chosen.epoch, "value": chosen.value} for name, chosen in self.chosen.items()}
+        write_tensors(path, tensors, {"state": json.dumps(values), "chosen": json.dumps(chosen)})
 
     @classmethod
     def load(cls, path: Path) -> "TrainingState":
@@ -51,12 +60,19 @@ class TrainingState:
         tensors, metadata = read_tensors(path)
         try:
             state = cls(**json.loads(metadata["state"]))
+            state.chosen = {name: Chosen(**values) for name, values in json.loads(metadata["chosen"]).items()}
+            parts = state._parts()
+            for name, value in tensors.items():
+                part, _, key = name.partition(".")
+                parts[part][key] = value
         except (KeyError, TypeError, ValueError) as error:
             raise ResultsError(f"{path}: not a training state ({error})") from error
-        for name, value in tensors.items():
-            part, _, key = name.partition(".")
-            getattr(state, part)[key] = value
         return state
+
+    def _parts(self) -> dict[str, Weights]:
+        """Prefix in the file -> tensors."""
+        chosen = {f"chosen/{name}": chosen.weights for name, chosen in self.chosen.items()}
+        return {"weights": self.weights, "optimiser": self.optimiser, **chosen}
 
 
 def snapshot(module: nn.Module) -> Weights:

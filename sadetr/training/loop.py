@@ -14,8 +14,8 @@ from sadetr.data.batches import Split, TrainingEpochs
 from sadetr.errors import SadetrError, SettingsError
 from sadetr.evaluation.scorer import evaluate
 from sadetr.models.interface import Method, Step
-from sadetr.settings import RunSettings
-from sadetr.training.checkpoint import TrainingState, optimiser_tensors, restore_optimiser, snapshot
+from sadetr.settings import RunSettings, Selection
+from sadetr.training.checkpoint import Chosen, TrainingState, optimiser_tensors, restore_optimiser, snapshot
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import Streams
 from sadetr.training.schedule import learning_rate
@@ -29,15 +29,21 @@ class Trainer:
     """Trains one method from a :class:`TrainingState`, an epoch at a time."""
 
     def __init__(
-        self, model: Method, settings: RunSettings, train: Split, selection: Split, state: TrainingState
+        self, model: Method, settings: RunSettings, train: Split, validation: dict[str, Split], state: TrainingState
     ) -> None:
-        """Continue ``state`` (a fresh one has epoch 0) with ``model`` already on its device."""
+        """Continue ``state`` (a fresh one has epoch 0) with ``model`` already on its device.
+
+        ``validation`` holds at least the splits that the dataset's checkpoints are selected on.
+        """
         self._model = model
         self._settings = settings.training
         self._dataset = settings.dataset
-        self._selection = selection
+        self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
+        self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
         self._streams = Streams(settings.seed)
-        self._epochs: TrainingEpochs = train.training_epochs(self._settings.batch_size, self._streams)
+        self._epochs: TrainingEpochs = train.training_epochs(
+            self._settings.batch_size, self._streams, self._settings.bucket_batches
+        )
         self._batches = math.ceil(len(train) / self._settings.batch_size)
         self._device = next(model.parameters()).device
         self._optimiser = torch.optim.AdamW(
@@ -94,23 +100,18 @@ class Trainer:
         return terms
 
     def _validate(self, epoch: int) -> dict[str, Any]:
-        """Metrics on the selection split in every ``validate_every``-th epoch and in the last."""
+        """Metrics on every selection split in every ``validate_every``-th epoch and in the last."""
         finished = epoch + 1
         if finished % self._settings.validate_every and finished != self._settings.epochs:
             return {}
-        rows = predict(self._model, self._selection, self._settings.batch_size, self._device)
-        dataset = self._dataset
-        metrics = evaluate(
-            rows, self._selection.queries, highlights=dataset.highlights, clip_length=dataset.clip_length
-        )
-        split = dataset.selection.split
-        for metric in dataset.selection.metrics:
-            if metrics.get(metric) is None:
-                known = ", ".join(name for name, value in metrics.items() if "/" not in name and value is not None)
-                raise SettingsError(
-                    f"dataset.selection.metrics holds {metric!r}, which has no value on {split!r}; known: {known}"
-                )
-        return {f"{split}/{name}": value for name, value in metrics.items() if "/" not in name}
+        dataset, row = self._dataset, {}
+        for name, split in self._validation.items():
+            rows = predict(self._model, split, self._settings.batch_size, self._device)
+            metrics = evaluate(rows, split.queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
+            row |= {f"{name}/{metric}": value for metric, value in metrics.items() if "/" not in metric}
+        for rule in self._rules.values():
+            _check_metrics(rule, row)
+        return row
 
     def _update(self, row: dict[str, Any]) -> None:
         state = self.state
@@ -119,12 +120,24 @@ class Trainer:
         state.history.append(row)
         state.weights = snapshot(self._model)
         state.optimiser = optimiser_tensors(self._optimiser, self._model)
-        rule = self._dataset.selection
-        values = [row.get(f"{rule.split}/{metric}") for metric in rule.metrics]
-        value = None if None in values else sum(values) / len(values)
-        # The first of equally good epochs stays.
-        if value is not None and (state.best_value is None or value > state.best_value):
-            state.best_value, state.best_epoch, state.best_weights = value, state.epoch, snapshot(self._model)
+        for name, rule in self._rules.items():
+            values = [row.get(f"{rule.split}/{metric}") for metric in rule.metrics]
+            if None in values:
+                continue
+            value = sum(values) / len(values)
+            # The first of equally good epochs stays.
+            if name not in state.chosen or value > state.chosen[name].value:
+                state.chosen[name] = Chosen(state.epoch, value, snapshot(self._model))
+
+
+def _check_metrics(rule: Selection, row: dict[str, Any]) -> None:
+    for metric in rule.metrics:
+        if row.get(f"{rule.split}/{metric}") is None:
+            known = [name.removeprefix(f"{rule.split}/") for name, value in row.items() if value is not None]
+            raise SettingsError(
+                f"a selection rule of the dataset setting holds {metric!r}, which has no value on {rule.split!r}; "
+                f"known: {', '.join(name for name in known if '/' not in name)}"
+            )
 
 
 class Report:

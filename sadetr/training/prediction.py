@@ -20,27 +20,26 @@ def predict(model: Method, split: Split, batch_size: int, device: torch.device) 
     """
     training = model.training
     model.eval()
-    rows: list[dict[str, Any]] = []
-    for batch in split.prediction_batches(batch_size):
+    order = split.by_length()
+    rows: list[dict[str, Any]] = [{} for _ in order]
+    places = iter(order)
+    for batch in split.prediction_batches(batch_size, order):
         output = model(batch.to(device))
         spans, scores, saliency = (
             values.float().cpu().numpy() for values in (output.spans, output.scores, output.saliency)
         )
         for index in range(len(batch)):
-            query, length = split.queries[len(rows)], split.lengths[len(rows)]
+            row = next(places)
+            query, length = split.queries[row], split.lengths[row]
             windows = rank_windows(spans[index], scores[index], query.duration)
             rules = split.dataset.postprocess
             windows = postprocess_windows(windows, rules.clamp, rules.round_to)
-            rows.append(
-                {
-                    "qid": query.qid,
-                    "query": query.query,
-                    "vid": query.vid,
-                    "pred_relevant_windows": windows.tolist(),
-                    "pred_saliency_scores": [
-                        round(float(score), SALIENCY_DECIMALS) for score in saliency[index, :length]
-                    ],
-                }
-            )
+            rows[row] = {
+                "qid": query.qid,
+                "query": query.query,
+                "vid": query.vid,
+                "pred_relevant_windows": windows.tolist(),
+                "pred_saliency_scores": [round(float(score), SALIENCY_DECIMALS) for score in saliency[index, :length]],
+            }
     model.train(training)
     return rows

@@ -19,7 +19,7 @@ from sadetr.data.store import FeatureStore
 from sadetr.errors import ResultsError
 from sadetr.evaluation.predictions import write_predictions
 from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
-from sadetr.layout import CHECKPOINTS, RunFolder
+from sadetr.layout import RunFolder
 from sadetr.models.interface import Method
 from sadetr.provenance import code_fingerprint, commit, config_fingerprint, system
 from sadetr.settings import RunSettings
@@ -80,7 +80,7 @@ def _train(
     )
     if state.epoch:
         print(f"continuing after epoch {state.epoch} of {settings.training.epochs}", flush=True)
-    trainer = Trainer(model, settings, train_split, splits[dataset.selection.split], state)
+    trainer = Trainer(model, settings, train_split, splits, state)
     for reached in trainer.epochs():
         reached.save(run.state)
 
@@ -95,9 +95,9 @@ def _finish(
     device: torch.device,
 ) -> None:
     """Write everything that a finished run holds, its provenance last, then drop the state."""
-    weights = {"best": state.best_weights, "last": state.weights}
-    epochs = {"best": state.best_epoch, "last": state.epoch}
-    for name in CHECKPOINTS:
+    weights = {name: chosen.weights for name, chosen in state.chosen.items()} | {"last": state.weights}
+    epochs = {name: chosen.epoch for name, chosen in state.chosen.items()} | {"last": state.epoch}
+    for name in settings.dataset.checkpoints:
         write_tensors(run.checkpoint(name), weights[name], {"epoch": str(epochs[name]), **fingerprints})
         _write_predictions(run, name, settings, model, weights[name], splits, device)
     atomic_write_text(run.config, settings.model_dump_json(indent=2) + "\n")
@@ -112,7 +112,7 @@ def _finish(
         "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
         "parameters": _parameters(model),
         "epochs": epochs,
-        "weights_sha256": {name: digest(weights[name]) for name in CHECKPOINTS},
+        "weights_sha256": {name: digest(values) for name, values in weights.items()},
     }
     atomic_write_text(run.provenance, json.dumps(provenance, indent=2) + "\n")
     run.state.unlink(missing_ok=True)
@@ -177,8 +177,10 @@ def _load_state(run: RunFolder, fingerprint: str) -> TrainingState:
 
 
 def _is_complete(run: RunFolder, settings: RunSettings, fingerprints: dict[str, str]) -> bool:
-    predictions = [run.prediction(name, split) for name in CHECKPOINTS for split in settings.dataset.report_splits]
-    if not all(path.exists() for path in [*run.trained, *predictions]):
+    checkpoints, splits = settings.dataset.checkpoints, settings.dataset.report_splits
+    files = [*run.trained, *map(run.checkpoint, checkpoints)]
+    files += [run.prediction(name, split) for name in checkpoints for split in splits]
+    if not all(path.exists() for path in files):
         return False
     recorded = json.loads(run.provenance.read_text())
     return all(recorded.get(key) == value for key, value in fingerprints.items())

@@ -97,8 +97,9 @@ def test_events_cover_the_video_and_neighbours_differ() -> None:
 def test_window_counts_and_lengths_are_like_the_benchmark() -> None:
     videos = timelines(500)
     windows = [video.windows(described) for video in videos for described in video.described]
+    weights = CorpusSettings().window_counts
     counts = np.bincount([len(w) for w in windows], minlength=5) / len(windows)
-    np.testing.assert_allclose(counts[1:], np.divide(timeline.WINDOW_COUNTS, sum(timeline.WINDOW_COUNTS)), atol=0.04)
+    np.testing.assert_allclose(counts[1:], np.divide(weights, sum(weights)), atol=0.04)
     lengths = np.array([end - start for w in windows for start, end in w]) / 32
     assert 0.09 <= np.median(lengths) <= 0.2
     assert 0.01 <= np.mean(lengths >= 0.5) <= 0.08, "too few or too many long windows"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sadetr.data.annotations import read_annotations
-from sadetr.data.preparation import normalise_rows, prepare
+from sadetr.data.preparation import normalise_rows, prepare, read_video
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, SadetrError
-from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles
+from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
 
 FOLDER = "features/small"
 
@@ -89,9 +89,43 @@ def test_preparing_twice_gives_the_same_bytes(dataset: DatasetSettings, shared_r
 
 def test_streams_are_cut_before_they_are_compared(dataset: DatasetSettings, data_root: Path, tmp_path: Path) -> None:
     vid = regular_video(data_root)
-    rewrite(data_root / FOLDER / "clip_features" / f"{vid}.npz", lambda x: np.concatenate([x, x[:5]]))
+    rewrite(data_root / FOLDER / "clip_features" / f"{vid}.npz", lambda x: np.concatenate([x, x[:1]]))
     store = prepared(dataset, data_root, tmp_path / "store")
     assert store.video_lengths[store.video_rows([vid])] == [24]
+
+
+def test_a_wrong_clip_length_is_noticed_although_the_surplus_would_be_cut(
+    dataset: DatasetSettings, data_root: Path, tmp_path: Path
+) -> None:
+    vid = regular_video(data_root)
+    rewrite(data_root / FOLDER / "slowfast_features" / f"{vid}.npz", lambda x: np.repeat(x, 2, axis=0))
+    assert_refused(dataset, data_root, tmp_path, vid, r"48 clips.*has 24\. A clip_length of 1 s would fit", "Extract")
+
+
+def test_the_length_tolerance_belongs_to_the_setting(dataset: DatasetSettings, data_root: Path, tmp_path: Path) -> None:
+    vid = regular_video(data_root)
+    for name in ("clip_features", "slowfast_features"):
+        rewrite(data_root / FOLDER / name / f"{vid}.npz", lambda x: x[:-2])
+    lenient = dataset.model_copy(update={"length_tolerance": 2})
+    store = prepared(lenient, data_root, tmp_path / "store")
+    assert store.video_lengths[store.video_rows([vid])] == [22]
+    assert_refused(dataset, data_root, tmp_path, vid, "22 clips", "clip_length")
+
+
+@pytest.mark.parametrize(("clips", "fits"), [(240, "0.125 s"), (180, None), (179, None), (30, "1 s"), (31, "0.9677 s")])
+def test_the_clip_length_that_would_fit_is_named(
+    dataset: DatasetSettings, tmp_path: Path, clips: int, fits: str | None
+) -> None:
+    """VGG features of 1/6 s (the paper says 1/8 s) for a video of 30 s."""
+    streams = [VideoStream(name="vgg", directory="vgg", width=4, suffix=".npy")]
+    ours = dataset.model_copy(update={"clip_length": 0.166666, "max_video_clips": None, "video_streams": streams})
+    (tmp_path / "vgg").mkdir()
+    np.save(tmp_path / "vgg" / "v.npy", np.ones((clips, 4), np.float32))
+    if fits is None:
+        assert len(read_video(ours, tmp_path, "v", 30.0)["vgg"]) == clips
+        return
+    with pytest.raises(DataError, match=rf"A clip_length of {fits} would fit"):
+        read_video(ours, tmp_path, "v", 30.0)
 
 
 def test_without_a_limit_longer_features_are_refused(dataset: DatasetSettings, data_root: Path, tmp_path: Path) -> None:
@@ -176,6 +210,43 @@ def test_a_damaged_file_is_named(dataset: DatasetSettings, data_root: Path, tmp_
     file = data_root / FOLDER / "clip_features" / f"{regular_video(data_root)}.npz"
     damage(file)
     assert_refused(dataset, data_root, tmp_path, file.name, message, r"again")
+
+
+BARE_FAULTS = {
+    "archive": (lambda file: np.savez(file.open("wb"), features=np.ones((24, 8))), r"not a bare .npy array"),
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:-40]), r"truncated or corrupt .npy"),
+    "wrong width": (lambda file: np.save(file, np.ones((24, 7))), r"the array is 7 wide, the setting says 8"),
+    "nan": (lambda file: np.save(file, np.full((24, 8), np.nan)), r"clip 0.*NaN"),
+    "pickled": (lambda file: np.save(file, np.array([{}])), r"truncated or corrupt .npy"),
+    "no clips": (lambda file: np.save(file, np.ones((0, 8))), r"has no clips"),
+}
+
+
+def as_bare_arrays(dataset: DatasetSettings, root: Path) -> DatasetSettings:
+    """The same data with the second stream in .npy files."""
+    for file in (root / FOLDER / "clip_features").iterdir():
+        np.save(file.with_suffix(".npy"), np.load(file)["features"])
+        file.unlink()
+    first, second = dataset.video_streams
+    return dataset.model_copy(update={"video_streams": [first, second.model_copy(update={"suffix": ".npy"})]})
+
+
+def test_bare_arrays_give_the_same_store(
+    dataset: DatasetSettings, shared_root: Path, data_root: Path, tmp_path: Path
+) -> None:
+    expected = prepared(dataset, shared_root, tmp_path / "archives")
+    store = prepared(as_bare_arrays(dataset, data_root), data_root, tmp_path / "bare")
+    assert store.manifest["files"] == expected.manifest["files"]
+
+
+@pytest.mark.parametrize("fault", BARE_FAULTS)
+def test_a_damaged_bare_array_is_named(dataset: DatasetSettings, data_root: Path, tmp_path: Path, fault: str) -> None:
+    damage, message = BARE_FAULTS[fault]
+    vid = regular_video(data_root)
+    bare = as_bare_arrays(dataset, data_root)
+    file = data_root / FOLDER / "clip_features" / f"{vid}.npy"
+    damage(file)
+    assert_refused(bare, data_root, tmp_path, file.name, message, r"again|Use the features")
 
 
 TEXT_FAULTS = {

@@ -7,6 +7,7 @@ import torch
 
 from sadetr.losses.matching import match
 from sadetr.losses.quality import quality_targets
+from sadetr.models.sa_detr import objective
 from tests.samples import padded, random_spans, small_batch, small_model, small_settings, small_step
 
 ALIGNMENT = {"vtc", "ctm_local", "ctm_intra", "ctm_inter"}
@@ -46,6 +47,27 @@ def terms_of(batch=None, **switches):
 )
 def test_terms_per_switch(switches, absent):
     assert terms_of(**switches).keys() == ALL - absent
+
+
+def test_terms_without_weight_are_not_computed(monkeypatch):
+    monkeypatch.setattr(objective, "video_text_contrast", lambda *_: pytest.fail("computed"))
+    assert not ALIGNMENT & terms_of(loss={"align": 0.0}).keys()
+
+
+@pytest.mark.parametrize("align", [0.0, 1.0])
+def test_a_text_of_unknown_words_alone_stays_finite(align):
+    """Word vectors are zero then, and not normalised."""
+    batch = small_batch()
+    text = batch.text.clone()
+    text[0] = 0
+    model = small_model(small_settings(loss={"align": align})).train()
+    batch = replace(batch, text=text)
+    output = model(batch, small_step())
+    terms = model.objective(output, batch)
+    sum(terms.values()).backward()
+    assert all(term.isfinite() for term in terms.values())
+    assert all(value.isfinite().all() for value in (output.spans, output.scores, output.saliency))
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 def test_weights_multiply_their_group():

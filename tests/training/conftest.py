@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from sadetr.configuration import load_scale, resolve
+from sadetr.configuration import load_scale, resolve, resolve_corpus
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
 from sadetr.data.corpus import generate
@@ -93,7 +93,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     scale.write_text(SCALE)
     layout = Layout(load_scale(str(scale)), folder / "results")
     settings = resolve("qvhighlights", "sa_detr", "full", 2018, str(scale))
-    generate(settings.dataset, layout.scale.corpus, layout.data_root)
+    generate(settings.dataset, resolve_corpus("qvhighlights", str(scale)), layout.data_root)
     prepare(settings.dataset, settings.features, layout.data_root, layout.store("qvhighlights"))
     return Workspace(layout, scale)
 

@@ -1,10 +1,21 @@
 """Batches: every query once per epoch, with its own features and labels, whatever was iterated before."""
 
-import numpy as np
-import torch
+from itertools import pairwise
 
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sadetr.configuration import resolve
+from sadetr.data.annotations import clip_count, read_annotations
+from sadetr.data.batches import bucketed
 from sadetr.models.interface import Batch
+from sadetr.models.sa_detr.model import SADETR
+from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import Streams
+from tests.samples import SHARED, small_settings
 
 BATCH_SIZE = 20
 
@@ -18,8 +29,13 @@ def names(batches: list[Batch]) -> list[float]:
     return [key(text) for batch in batches for text in batch.text]
 
 
-def epochs_of(split, seed=2018):
-    return split.training_epochs(BATCH_SIZE, Streams(seed))
+def epochs_of(split, seed=2018, bucket_batches=1):
+    return split.training_epochs(BATCH_SIZE, Streams(seed), bucket_batches)
+
+
+def padding(parts, lengths):
+    """Padded share of all clips of the batches ``parts``."""
+    return 1 - lengths.sum() / sum(lengths[part].max() * len(part) for part in parts)
 
 
 def assert_same_batches(ours, expected):
@@ -102,6 +118,84 @@ def test_queries_of_one_video_share_its_id(workspace):
     ids = torch.cat([batch.video_id for batch in split.prediction_batches(BATCH_SIZE)]).tolist()
     vids = [query.vid for query in split.queries]
     assert len(set(zip(ids, vids, strict=True))) == len(set(ids)) == len(set(vids)) < len(vids)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 9), st.integers(1, 6), st.integers(0, 9))
+def test_buckets_hold_every_row_once_in_batches_of_one_size(rows, batch_size, bucket_batches, seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 700, rows)
+    parts = bucketed(rng.permutation(rows), lengths, batch_size, bucket_batches, rng)
+    assert sorted(np.concatenate(parts)) == list(range(rows))
+    sizes = sorted(map(len, parts))
+    assert sizes[1:] == [batch_size] * (len(parts) - 1)
+    assert len(parts) == -(-rows // batch_size)
+
+
+def test_a_bucket_of_one_batch_is_plain_shuffling():
+    order = np.random.default_rng(0).permutation(50)
+    parts = bucketed(order, np.arange(50), 8, 1, np.random.default_rng(1))
+    np.testing.assert_array_equal(np.concatenate(parts), order)
+
+
+def test_buckets_gather_similar_lengths_and_keep_the_order_within_a_batch():
+    lengths = np.random.default_rng(0).permutation(1000) + 1
+    order = np.random.default_rng(1).permutation(1000)
+    place = np.argsort(order)
+    parts = bucketed(order, lengths, 20, 10, np.random.default_rng(2))
+    assert all((np.diff(place[part]) > 0).all() for part in parts)
+    for run in range(0, 50, 10):
+        spans = sorted((lengths[part].min(), lengths[part].max()) for part in parts[run : run + 10])
+        assert all(before[1] < after[0] for before, after in pairwise(spans)), "batches of a run overlap in length"
+        shortest = [lengths[part].min() for part in parts[run : run + 10]]
+        assert shortest != sorted(shortest), "the batches of a run are not shuffled"
+    assert padding(parts, lengths) < 0.1 < 0.4 < padding(np.split(order, 50), lengths)
+
+
+def test_bucketed_epochs_depend_on_seed_and_epoch_alone(workspace):
+    split = workspace.split("train")
+    sequence = [list(epochs_of(split, bucket_batches=2).epoch(number)) for number in range(2)]
+    assert_same_batches(epochs_of(split, bucket_batches=2).epoch(1), sequence[1])
+    assert sorted(names(sequence[0])) == sorted(names(sequence[1])) == sorted(names(list(epochs_of(split).epoch(0))))
+    assert names(sequence[0]) != names(sequence[1])
+    assert names(list(epochs_of(split, seed=1, bucket_batches=2).epoch(0))) != names(sequence[0])
+
+
+@pytest.mark.parametrize(
+    ("setting", "file", "clip_length"),
+    [("tacos", "train.jsonl", 2.0), ("charades_sta", "charades_sta_train_tvr_format.jsonl", 1.0)],
+)
+def test_padding_of_the_benchmarks_with_ragged_videos(setting, file, clip_length):
+    path = SHARED / "annotations" / setting / file
+    if not path.exists():
+        pytest.skip(f"{path} is absent; set SADETR_SHARED to the folder with the official data")
+    queries = read_annotations(path, clip_length)
+    lengths = np.array([clip_count(query.duration, clip_length) for query in queries])
+    training = resolve(setting, "sa_detr", "full", 2018, "paper").training
+    order = np.random.default_rng(0).permutation(len(lengths))
+    parts = bucketed(order, lengths, training.batch_size, training.bucket_batches, np.random.default_rng(1))
+    assert padding(parts, lengths) < 0.3
+
+
+def test_prediction_goes_from_short_to_long_and_answers_in_file_order(workspace):
+    split, model = workspace.split("train"), small()
+    lengths = [int(batch.video_mask.sum(1).max()) for batch in split.prediction_batches(5, split.by_length())]
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) > 1
+    alone, together = (predict(model, split, size, torch.device("cpu")) for size in (1, 20))
+    assert [row["qid"] for row in together] == [query.qid for query in split.queries]
+    for single, batched, length in zip(alone, together, split.lengths, strict=True):
+        assert single["qid"] == batched["qid"]
+        assert len(batched["pred_saliency_scores"]) == length
+        np.testing.assert_allclose(single["pred_saliency_scores"], batched["pred_saliency_scores"], atol=2e-4)
+        scores = [[window[2] for window in row["pred_relevant_windows"]] for row in (single, batched)]
+        np.testing.assert_allclose(*scores, atol=2e-4)
+
+
+def small():
+    """An untrained model of the workspace's widths."""
+    torch.manual_seed(0)
+    return SADETR(small_settings(), 64 + 32 + 2, 32)
 
 
 def test_prediction_needs_no_labels(workspace):

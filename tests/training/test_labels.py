@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from sadetr.configuration import resolve_dataset
 from sadetr.data.annotations import Query
 from sadetr.data.labels import Labels
 from sadetr.errors import DataError
+from sadetr.losses.saliency import rank_loss
 from sadetr.training.reproducibility import Streams
 
 DATASET = resolve_dataset("qvhighlights", "mini")
@@ -156,3 +158,80 @@ def test_a_split_without_labels_cannot_be_trained_on():
     unlabelled = Query(7, "text", "video", 20.0, None, None, None)
     with pytest.raises(DataError, match="query 7"):
         labels_of(unlabelled)
+
+
+WINDOW = DATASET.model_copy(update={"saliency": "window"})
+
+
+def windowed(windows, length=10, clip=CLIP, qid=0):
+    """A query without saliency annotations."""
+    return Query(qid, "text", "video", length * clip, np.array(windows, dtype=np.float64), None, None)
+
+
+@pytest.mark.parametrize(
+    ("clip", "window", "clips"),
+    [
+        (2.0, [4.0, 8.0], [2, 3]),
+        # Whatever the window touches belongs to it, and something always does.
+        (2.0, [3.9, 8.1], [1, 2, 3, 4]),
+        (2.0, [4.3, 4.4], [2]),
+        (2.0, [19.5, 19.9], [9]),
+        # A border on the grid is one in spite of rounding.
+        (1.0, [0.1 * 30, 0.1 * 50], [3, 4]),
+        (0.166666, [0.5, 1.0], [3, 4, 5]),
+    ],
+)
+def test_a_window_labels_the_clips_it_touches(clip, window, clips):
+    dataset = WINDOW.model_copy(update={"clip_length": clip})
+    labels = Labels([windowed([window], clip=clip)], np.array([10]), dataset)
+    assert labels.relevant[0].nonzero()[0].tolist() == clips
+    assert labels.saliency[0].tolist() == [float(index in clips) for index in range(10)]
+
+
+def test_relevant_clips_lie_under_the_normalised_window():
+    """Whatever the duration says: both are measured in clips of the features."""
+    query = Query(0, "text", "video", 21.7, np.array([[6.0, 10.0]]), None, None)
+    labels = Labels([query], np.array([10]), WINDOW)
+    centre, width = draw(labels).spans[0, 0] * 10
+    assert [round(centre - width / 2), round(centre + width / 2)] == [3, 5]
+    assert labels.relevant[0].nonzero()[0].tolist() == [3, 4]
+
+
+def test_window_pairs_are_inside_and_outside():
+    queries = [windowed([[4, 10]]), windowed([[0, 2]], qid=1), windowed([[0, 18]], qid=2), windowed([[0, 20]], qid=3)]
+    labels = Labels(queries, np.array([10] * 4), WINDOW)
+    seen = [set(), set()]
+    for epoch in range(80):
+        draws = draw(labels, epoch)
+        positive, negative = draws.positive_clips, draws.negative_clips
+        assert all(labels.relevant[row, positive[row]].all() for row in range(4))
+        # Two of each kind, different where there are two.
+        assert not labels.relevant[0, negative[0]].any()
+        assert len(set(positive[0])) == len(set(negative[0])) == 2
+        assert positive[1].tolist() == [0, 0]
+        assert not labels.relevant[1, negative[1]].any()
+        # Fewer than two clips outside: the negatives repeat the positives.
+        np.testing.assert_array_equal(negative[2:], positive[2:])
+        seen[0].update(positive[0].tolist())
+        seen[1].update(negative[0].tolist())
+    assert seen == [{2, 3, 4}, {0, 1, 5, 6, 7, 8, 9}]
+
+
+def test_a_window_beyond_the_features_trains_on_the_last_clip():
+    labels = Labels([windowed([[18, 20]])], np.array([9]), WINDOW)
+    assert labels.saliency[0].tolist() == [0] * 8 + [1]
+    np.testing.assert_allclose(draw(labels).spans[0, 0], [1 - 0.5 / 9, 1 / 9], rtol=1e-6)
+
+
+def test_window_labels_reach_the_first_level_of_the_rank_loss_alone():
+    """So L_rank is a twelfth of one contrast, as in CG-DETR, whose weight 4 Table 9 repeats."""
+    labels = torch.from_numpy(Labels([windowed([[4, 10]])], np.array([10]), WINDOW).saliency)
+    scores, mask = torch.linspace(-1, 1, 10)[None], torch.ones(1, 10, dtype=torch.bool)
+    loss = rank_loss(scores, labels, mask, None, torch.tensor([True]), 0.5, levels=12)
+    contrast = -(scores / 0.5).log_softmax(1)[labels > 0].mean()
+    torch.testing.assert_close(loss, contrast / 12)
+
+
+def test_annotators_saliency_is_asked_for_only_where_it_is_used():
+    with pytest.raises(DataError, match=r"query 4: no saliency and no relevant_clip_ids .*'annotators'"):
+        Labels([windowed([[0, 4]], qid=4)], np.array([10]), DATASET)

@@ -13,6 +13,7 @@ from sadetr.errors import ResultsError, SettingsError
 from sadetr.settings import ScheduleSettings, TrainingSettings
 from sadetr.training import devices
 from sadetr.training.checkpoint import (
+    Chosen,
     TrainingState,
     digest,
     optimiser_tensors,
@@ -202,20 +203,25 @@ def test_training_state_round_trip(tmp_path):
         "code | settings",
         epoch=3,
         seconds=1.25,
-        best_epoch=2,
-        best_value=0.1 + 0.2,
         history=[{"epoch": 1, "loss": 1 / 3, "val/mAP": None}, {"epoch": 2, "loss": 1e-300}],
         weights={"a.b": torch.randn(2, 3), "c": torch.randn(4)},
-        best_weights={"a.b": torch.randn(2, 3)},
         optimiser={"a.b/step": torch.tensor(3.0), "a.b/exp_avg": torch.randn(3, 2).T},
+        chosen={
+            "best": Chosen(2, 0.1 + 0.2, {"a.b": torch.randn(2, 3)}),
+            "clean": Chosen(1, 1 / 3, {"a.b": torch.randn(2, 3)}),
+        },
     )
     path = tmp_path / "state.safetensors"
     state.save(path)
     loaded = TrainingState.load(path)
-    for name in ("fingerprint", "epoch", "seconds", "best_epoch", "best_value", "history"):
+    for name in ("fingerprint", "epoch", "seconds", "history"):
         assert getattr(loaded, name) == getattr(state, name)
-    for name in ("weights", "best_weights", "optimiser"):
-        ours, expected = getattr(loaded, name), getattr(state, name)
+    assert loaded.chosen.keys() == state.chosen.keys()
+    pairs = [(loaded.weights, state.weights), (loaded.optimiser, state.optimiser)]
+    for name, chosen in state.chosen.items():
+        assert (loaded.chosen[name].epoch, loaded.chosen[name].value) == (chosen.epoch, chosen.value)
+        pairs.append((loaded.chosen[name].weights, chosen.weights))
+    for ours, expected in pairs:
         assert ours.keys() == expected.keys()
         assert all(torch.equal(ours[key], expected[key]) for key in ours)
     assert list(tmp_path.iterdir()) == [path]

@@ -14,8 +14,10 @@ import torch
 from sadetr.cli import main
 from sadetr.configuration import CONFIG
 from sadetr.errors import ResultsError, SettingsError
-from sadetr.layout import CHECKPOINTS, RunFolder
+from sadetr.layout import RunFolder
 from sadetr.models.sa_detr.model import build
+from sadetr.settings import Selection
+from sadetr.training import loop
 from sadetr.training import run as run_module
 from sadetr.training.checkpoint import TrainingState, digest, read_tensors, snapshot
 from sadetr.training.loop import DivergedError, Trainer
@@ -24,6 +26,7 @@ from sadetr.training.schedule import learning_rate
 from tests.training.conftest import digests, own_torch_state, provenance
 
 SPLITS = ("val", "test")
+CHECKPOINTS = ("best", "last")
 
 
 def history(run: RunFolder) -> dict[str, list]:
@@ -34,7 +37,7 @@ def history(run: RunFolder) -> dict[str, list]:
 def assert_same_run(run: RunFolder, expected: RunFolder) -> None:
     assert digests(run) == digests(expected)
     assert history(run) == history(expected)
-    for checkpoint in CHECKPOINTS:
+    for checkpoint in digests(expected):
         for split in SPLITS:
             predictions = run.prediction(checkpoint, split)
             assert predictions.read_bytes() == expected.prediction(checkpoint, split).read_bytes()
@@ -68,7 +71,7 @@ def test_the_validation_interval_does_not_change_the_model(workspace, finished, 
 def test_a_finished_run_is_complete_and_self_consistent(workspace, finished):
     settings = workspace.settings()
     predictions = [finished.prediction(name, split) for name in CHECKPOINTS for split in SPLITS]
-    for path in [*finished.trained, *predictions]:
+    for path in [*finished.trained, *map(finished.checkpoint, CHECKPOINTS), *predictions]:
         assert path.is_file()
     record, rows = provenance(finished), history(finished)
     assert rows["epoch"] == [1, 2, 3]
@@ -113,6 +116,52 @@ def test_the_best_checkpoint_is_the_first_of_equally_good_epochs(workspace, tmp_
     assert run.prediction("best", "val").read_bytes() != run.prediction("last", "val").read_bytes()
 
 
+def two_rules(workspace, **training):
+    """The field's rule on the test split, and a clean one on the validation split, as on TACoS."""
+    settings = workspace.settings(**training)
+    rules = {"selection": Selection(metrics=["R1@0.5", "R1@0.7"], split="test"), "clean_selection": Selection()}
+    return settings.model_copy(update={"dataset": settings.dataset.model_copy(update=rules)})
+
+
+def test_every_selection_rule_keeps_its_own_epoch(workspace, tmp_path, monkeypatch):
+    seen = []
+
+    def validate(trainer, epoch):
+        seen.append(digest(snapshot(trainer._model)))
+        # The mean decides, not one of the metrics.
+        first, second = [(9.0, 1.0), (2.0, 2.0), (5.0, 6.0)][epoch]
+        return {"test/R1@0.5": first, "test/R1@0.7": second, "test/mAP": 0.0, "val/mAP": [5.0, 7.0, 6.0][epoch]}
+
+    monkeypatch.setattr(Trainer, "_validate", validate)
+    run = workspace.train(tmp_path / "run", two_rules(workspace))
+    assert provenance(run)["epochs"] == {"best": 3, "clean": 2, "last": 3}
+    for name, expected in (("best", seen[2]), ("clean", seen[1]), ("last", seen[2])):
+        assert digests(run)[name] == digest(read_tensors(run.checkpoint(name))[0]) == expected
+        assert read_tensors(run.checkpoint(name))[1]["epoch"] == str(provenance(run)["epochs"][name])
+    predictions = {path.name for path in run.predictions.iterdir()}
+    assert predictions == {f"{name}.{split}.jsonl" for name in ("best", "clean", "last") for split in SPLITS}
+    assert run.prediction("clean", "val").read_bytes() != run.prediction("best", "val").read_bytes()
+
+
+def test_a_run_with_two_rules_validates_each_split_once_and_can_be_interrupted(workspace, tmp_path, monkeypatch):
+    settings, predicted = two_rules(workspace), []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "predict", lambda *arguments: predicted.append(arguments[1]) or predict(*arguments))
+        expected = workspace.train(tmp_path / "expected", settings)
+    assert len(predicted) == 2 * settings.training.epochs
+    rows = history(expected)
+    for split in SPLITS:
+        assert None not in rows[f"{split}/R1@0.5"] + rows[f"{split}/mAP"]
+    means = [(a + b) / 2 for a, b in zip(rows["test/R1@0.5"], rows["test/R1@0.7"], strict=True)]
+    epochs = {"best": means.index(max(means)) + 1, "clean": rows["val/mAP"].index(max(rows["val/mAP"])) + 1, "last": 3}
+    assert provenance(expected)["epochs"] == epochs
+    with monkeypatch.context() as patch:
+        interrupt(patch, Trainer, "_step", 8)
+        with pytest.raises(Interrupted):
+            workspace.train(tmp_path / "run", settings)
+    assert_same_run(workspace.train(tmp_path / "run", settings), expected)
+
+
 def test_checkpoints_are_safetensors_and_nothing_is_pickled(finished):
     files = [path for path in finished.path.rglob("*") if path.is_file() and path.name != ".lock"]
     assert {path.suffix for path in files} == {".safetensors", ".json", ".jsonl", ".parquet"}
@@ -132,7 +181,7 @@ def test_a_finished_run_is_not_trained_again(workspace, finished, tmp_path, caps
     # Other settings in the same folder are another run.
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         workspace.train(folder, workspace.settings(learning_rate=5e-4))
-    (folder / "best.safetensors").unlink()
+    (folder / "checkpoints" / "best.safetensors").unlink()
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         workspace.train(folder)
 

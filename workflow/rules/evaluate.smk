@@ -1,4 +1,4 @@
-# Predictions -> metrics of one run: both checkpoints, every reported split.
+# Predictions -> metrics of one run: every checkpoint, every reported split.
 
 
 rule evaluate:

@@ -10,6 +10,7 @@ rule train:
         annotations=lambda wildcards: flow.annotation_inputs(wildcards.run.split("/")[0]),
     output:
         RUN.trained,
+        checkpoints=directory(RUN.checkpoints),
         predictions=directory(RUN.predictions),
     log:
         f"{FOLDER}/logs/train/{{run}}.log",

@@ -1,11 +1,13 @@
 """Features that a video and a text backbone might give: noisy, differently projected views of the attributes."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sadetr.data.corpus.sentences import FUNCTION_WORDS, Token
+from sadetr.data.corpus.sentences import END, FUNCTION_WORDS, START, Token
 from sadetr.data.corpus.timeline import Event, Timeline
-from sadetr.data.corpus.vocabulary import ATTRIBUTES
+from sadetr.data.corpus.vocabulary import ATTRIBUTES, OBJECTS, PEOPLE, PLACES, VERBS
 from sadetr.settings import CorpusSettings, DatasetSettings
 
 EMBEDDING_WIDTH = 16
@@ -24,6 +26,9 @@ POSITION_SCALE = 0.2
 """Size of the vector that a token's position adds, relative to that of its word."""
 
 MAX_POSITIONS = 64
+
+WORD_NOISE = 0.1
+"""What is particular to a word in a table of word vectors, relative to its meaning."""
 
 
 class FeatureModel:
@@ -72,6 +77,29 @@ class FeatureModel:
         ]
         features = np.stack(words) + POSITION_SCALE * self._position_vectors[: len(tokens)]
         return (features + self._corpus.text_noise * rng.standard_normal(features.shape)).astype(np.float32)
+
+    def word_vectors(self) -> dict[str, NDArray[np.float64]]:
+        """Word -> (width,) vector of every word that a sentence may hold, without position and noise."""
+        vectors = {word: self._function_vectors[index] for word, index in _FUNCTION_INDEX.items()}
+        del vectors[START], vectors[END]
+        for attribute, words in enumerate((PEOPLE, VERBS, OBJECTS, PLACES)):
+            for value, named in enumerate(words[: self._corpus.values_per_attribute]):
+                for word in named if isinstance(named, tuple) else (named,):
+                    vectors[word] = self._word_vectors[attribute, value]
+        return vectors
+
+
+def word_lines(rng: np.random.Generator, model: FeatureModel, width: int) -> Iterator[str]:
+    """Lines of a table of word vectors, as GloVe's text files have them: all words of all sentences, and unused ones.
+
+    The forms of a verb resemble each other; words of values beyond the corpus's are like any unrelated word.
+    """
+    known = model.word_vectors()
+    forms = [form for verb in VERBS for form in verb]
+    for word in dict.fromkeys([*known, *PEOPLE, *forms, *OBJECTS, *PLACES]):
+        vector = known[word] if word in known else rng.standard_normal(width)
+        vector = vector + WORD_NOISE * rng.standard_normal(width)
+        yield " ".join([word, *(f"{value:.5f}" for value in vector)]) + "\n"
 
 
 def visibility(rng: np.random.Generator, events: list[Event]) -> NDArray[np.float64]:

@@ -72,6 +72,20 @@ def spell(tokens: list[Token]) -> str:
     return text[0].upper() + text[1:]
 
 
+def make_untidy(rng: np.random.Generator, text: str) -> str:
+    """The sentence with one of the slips that annotations are full of."""
+    slip = rng.integers(3)
+    if slip == 0:
+        return f" {text}"
+    words = text.split(" ")
+    chosen = int(rng.integers(1, len(words)))
+    if slip == 1:
+        return " ".join([*words[:chosen], "", *words[chosen:]])
+    # The second letter is doubled: "kiitchen".
+    words[chosen] = words[chosen][:2] + words[chosen][1:]
+    return " ".join(words)
+
+
 def _expand(rng: np.random.Generator, slot: str, attributes: Attributes, omitted: int | None) -> list[Token]:
     name = slot.strip("{},")
     if name in Verb._fields:

@@ -6,20 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from sadetr.data.corpus.vocabulary import ATTRIBUTES, Attributes, is_held_out
+from sadetr.errors import SettingsError
 from sadetr.settings import CorpusSettings
-
-WINDOW_COUNTS = (4855, 1230, 466, 266)
-"""QVHighlights training queries with 1, 2, 3 and 4 windows; the 5.6 % with more are left out."""
-
-MEDIAN_EVENT = 0.14
-"""Median length of an event as a fraction of the video, before events are fitted into it."""
-
-LENGTH_SPREAD = 0.9
-"""Standard deviation of an event's log length: one in twenty windows covers about half of the video, as in
-QVHighlights."""
 
 MAX_DESCRIBED = 0.8
 """Fraction of a video that described events may cover together."""
+
+ATTEMPTS = 10_000
+"""Tries to fit the described events into a video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +42,22 @@ class Timeline:
 
 
 def compose(rng: np.random.Generator, corpus: CorpusSettings, clips: int, queries: int, training: bool) -> Timeline:
-    """A video of ``clips`` clips with ``queries`` described combinations, each in 1-4 separate windows.
+    """A video of ``clips`` clips with ``queries`` described combinations, each in one or more separate windows.
 
     Training videos never show a held-out combination; elsewhere every described one is held out.
+
+    Raises:
+        SettingsError: the described events do not fit into a video.
     """
     described = _described(rng, corpus.values_per_attribute, queries, training)
-    counts = rng.choice(len(WINDOW_COUNTS), size=queries, p=np.divide(WINDOW_COUNTS, sum(WINDOW_COUNTS))) + 1
-    while True:
+    weights = corpus.window_counts
+    counts = rng.choice(len(weights), size=queries, p=np.divide(weights, sum(weights))) + 1
+    for _ in range(ATTEMPTS):
         shown = [attributes for attributes, count in zip(described, counts, strict=True) for _ in range(count)]
-        lengths = _lengths(rng, clips, len(shown))
+        lengths = _lengths(rng, corpus, clips, len(shown))
         if sum(lengths) > MAX_DESCRIBED * clips:
             continue
-        fillers = _split(rng, clips, clips - sum(lengths))
+        fillers = _split(rng, corpus, clips, clips - sum(lengths))
         shown += [_undescribed(rng, corpus, described, training) for _ in fillers]
         lengths += fillers
         order = rng.permutation(len(shown))
@@ -67,6 +65,10 @@ def compose(rng: np.random.Generator, corpus: CorpusSettings, clips: int, querie
             bounds = np.cumsum([0, *(lengths[i] for i in order)]).tolist()
             events = [Event(shown[i], bounds[k], bounds[k + 1]) for k, i in enumerate(order)]
             return Timeline(events, described)
+    raise SettingsError(
+        f"corpus: {queries} described combinations do not fit into a generated video of {clips} clips; lower "
+        "queries_per_video, median_event or event_spread"
+    )
 
 
 def differences(first: Attributes, second: Attributes) -> list[int]:
@@ -104,15 +106,15 @@ def _random_attributes(rng: np.random.Generator, values: int) -> Attributes:
     return tuple(rng.integers(values, size=len(ATTRIBUTES)).tolist())
 
 
-def _lengths(rng: np.random.Generator, clips: int, events: int) -> list[int]:
-    lengths = rng.lognormal(np.log(MEDIAN_EVENT * clips), LENGTH_SPREAD, size=events)
+def _lengths(rng: np.random.Generator, corpus: CorpusSettings, clips: int, events: int) -> list[int]:
+    lengths = rng.lognormal(np.log(corpus.median_event * clips), corpus.event_spread, size=events)
     return np.clip(np.round(lengths), 1, clips).astype(int).tolist()
 
 
-def _split(rng: np.random.Generator, clips: int, remaining: int) -> list[int]:
+def _split(rng: np.random.Generator, corpus: CorpusSettings, clips: int, remaining: int) -> list[int]:
     """Event lengths that add up to ``remaining``, of the same distribution as the described events'."""
     lengths: list[int] = []
     while remaining:
-        lengths.append(min(_lengths(rng, clips, 1)[0], remaining))
+        lengths.append(min(_lengths(rng, corpus, clips, 1)[0], remaining))
         remaining -= lengths[-1]
     return lengths

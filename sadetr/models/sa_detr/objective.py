@@ -26,13 +26,14 @@ def objective(output: "SADETROutput", batch: Batch, settings: SADETRSettings) ->
     layers = slice(None) if weights.aux else slice(-1, None)
     stages = torch.cat((output.anchors[None], output.layer_spans[layers]))
     assigned = match(stages.float(), batch.spans, batch.spans_mask, weights.l1, weights.giou)
+    # Called only where the weight is not 0: lambda_A is, on all benchmarks but QVHighlights.
     groups = (
-        (weights.align, alignment_terms(output, batch, settings)),
-        (weights.saliency, saliency_terms(output, batch, settings)),
-        (weights.moment, moment_terms(output, batch, settings, stages, assigned, layers)),
-        (weights.quality, quality_terms(output, batch, settings, assigned[1:], layers)),
+        (weights.align, lambda: alignment_terms(output, batch, settings)),
+        (weights.saliency, lambda: saliency_terms(output, batch, settings)),
+        (weights.moment, lambda: moment_terms(output, batch, settings, stages, assigned, layers)),
+        (weights.quality, lambda: quality_terms(output, batch, settings, assigned[1:], layers)),
     )
-    return {name: weight * term for weight, terms in groups if weight for name, term in terms.items()}
+    return {name: weight * term for weight, terms in groups if weight for name, term in terms().items()}
 
 
 def alignment_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:

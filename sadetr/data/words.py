@@ -1,0 +1,78 @@
+"""Word vectors: token features that are looked up in a text file such as ``glove.6B.300d.txt``."""
+
+import string
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sadetr.data.annotations import Query
+from sadetr.errors import DataError
+
+Vectors = dict[str, NDArray[np.float32]]
+
+
+def split_words(query: Query, strip_punctuation: bool) -> list[str]:
+    """Lower-cased words between blanks; punctuation around a word is cut off, unless nothing else would be left.
+
+    Raises:
+        DataError: the query has no words.
+    """
+    words = query.query.lower().split()
+    if not words:
+        raise DataError(f"query {query.qid}: its text is blank, so no word can be looked up; correct the annotation")
+    return [word.strip(string.punctuation) or word for word in words] if strip_punctuation else words
+
+
+def read_word_vectors(file: Path, words: Iterable[str], width: int) -> Vectors:
+    """Vectors of those of ``words`` that the file knows; other lines are only checked for their number of columns.
+
+    Args:
+        file: one word per line, then ``width`` numbers, separated by single blanks.
+        words: what is looked up, exactly as written.
+        width: numbers per word.
+
+    Raises:
+        DataError: missing file, a malformed line (named), or none of the words is known.
+    """
+    wanted = {word.encode("utf-8"): word for word in words}
+    vectors: Vectors = {}
+    try:
+        # The file holds a gigabyte: bytes, a line at a time, and only wanted lines are parsed.
+        with open(file, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                columns = line.rstrip().count(b" ")
+                if columns != width:
+                    raise DataError(
+                        f"{file}: line {number}: {columns} numbers behind the word, the setting says {width}; use the "
+                        "file that the setting names, correct text_stream.width, or download the file again"
+                    )
+                word, _, numbers = line.partition(b" ")
+                if word in wanted:
+                    vectors.setdefault(wanted[word], _parse(file, number, numbers))
+    except FileNotFoundError:
+        raise DataError(f"{file}: word vectors missing; download and unpack them there, or correct data_root") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    if wanted and not vectors:
+        raise DataError(
+            f"{file}: holds none of the {len(wanted)} words of the queries; it must list lower-case English words"
+        )
+    return vectors
+
+
+def look_up(words: list[str], vectors: Vectors, width: int) -> NDArray[np.float32]:
+    """(T, width): one row per word as it stands in the file, zeros for unknown ones."""
+    unknown = np.zeros(width, np.float32)
+    return np.stack([vectors.get(word, unknown) for word in words])
+
+
+def _parse(file: Path, number: int, numbers: bytes) -> NDArray[np.float32]:
+    try:
+        vector = np.array(numbers.split(), dtype=np.float32)
+    except ValueError:
+        vector = np.array([np.nan])
+    if not np.isfinite(vector).all():
+        raise DataError(f"{file}: line {number}: something behind the word is not a finite number; download it again")
+    return vector
