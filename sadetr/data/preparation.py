@@ -54,7 +54,7 @@ def prepare(
         DataError: annotations or a feature file are missing or malformed. Nothing is written then.
         ResultsError: ``out`` cannot be written.
     """
-    folder = data_root / "annotations" / dataset.name
+    folder = data_root / "annotations" / dataset.annotations_in
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
     queries = _read_queries(annotations, dataset.clip_length)
     durations = _video_durations(queries)
