@@ -1,4 +1,9 @@
-"""Subcommands that make, check and prepare data."""
+"""Subcommands that make, fetch, check and prepare data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, make_layout
 from sadetr.configuration import resolve_dataset
@@ -31,3 +36,33 @@ def prepare(setting: Setting, scale: Scale = "mini", results: Results = RESULTS,
     out = layout.store(setting)
     prepare(dataset, features, layout.data_root, out, code_fingerprint("sadetr.data.preparation"))
     print(f"feature store of {setting}: {out}")
+
+
+@app.command(name="check-data")
+def check_data(
+    setting: Setting,
+    data_root: DataRoot = None,
+    scale: Scale = "paper",
+    results: Results = RESULTS,
+    json: Annotated[Path | None, typer.Option(help="Write the full report to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page to this file.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Look at presence, sizes and headers only.")] = False,
+) -> None:
+    """Check annotations and features; the exit code is 1 if there is any error."""
+    from json import dumps
+
+    from sadetr.configuration import load_scale
+    from sadetr.data.sources import load_sources
+    from sadetr.data.verification.checks import check_data
+    from sadetr.data.verification.rendering import print_report, render_html
+    from sadetr.files import atomic_write_text
+
+    layout = make_layout(scale, results, data_root)
+    dataset, root = resolve_dataset(setting, scale), layout.data_root
+    report = check_data(dataset, load_scale(scale), root, load_sources(setting), layout.store(setting), quick)
+    if json is not None:
+        atomic_write_text(json, dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
+    if html is not None:
+        atomic_write_text(html, render_html(report))
+    print_report(report)
+    raise typer.Exit(0 if report.passed else 1)

@@ -22,6 +22,7 @@ from rich.progress import track
 
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.store import StoreWriter
+from sadetr.data.verification import manifest
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
 
@@ -73,6 +74,8 @@ def prepare(
             writer.add_video(vid, read_video(dataset, folder, vid, duration))
         for file, qid in _with_progress(list(text_files.items()), "queries"):
             writer.add_text(qid, read_text(dataset.text_stream, text_folder / file, dataset.max_text_tokens))
+        inputs = manifest.input_files(dataset, durations, [query.qid for query in queries])
+        writer.attach(manifest.FILE, manifest.as_text(manifest.record(data_root, inputs)))
 
 
 def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float) -> dict[str, NDArray[np.float32]]:
