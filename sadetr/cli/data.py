@@ -1,5 +1,6 @@
 """Subcommands that make, fetch, check and prepare data."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,13 @@ import typer
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, make_layout
 from sadetr.configuration import resolve_dataset
 from sadetr.errors import SettingsError
+
+
+class Part(StrEnum):
+    """What a download may be limited to."""
+
+    annotations = "annotations"
+    features = "features"
 
 
 @app.command()
@@ -66,3 +74,32 @@ def check_data(
         atomic_write_text(html, render_html(report))
     print_report(report)
     raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command()
+def download(
+    setting: Setting,
+    data_root: Annotated[Path, typer.Option(help="Where annotations/ and features/ are to lie.")],
+    only: Annotated[Part | None, typer.Option(help="Leave the other part out.")] = None,
+    from_archive: Annotated[
+        Path | None, typer.Option(help="Unpack this archive, which a browser fetched, instead of fetching anything.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched.")] = False,
+) -> None:
+    """Fetch the official files that have a public address; for the others, say what to do."""
+    from sadetr.data.download.command import download_annotations, download_features, unpack_archive
+    from sadetr.data.sources import load_sources
+
+    dataset, sources = resolve_dataset(setting, "paper"), load_sources(setting)
+    if sources is None:
+        raise SettingsError(
+            f"setting {setting!r}: no addresses are known; config/sources/{setting}.yaml would name them"
+        )
+    if from_archive is not None:
+        unpack_archive(dataset, sources, from_archive, data_root, print)
+        return
+    if only != Part.features:
+        download_annotations(dataset, sources, data_root, dry_run, print)
+    if only != Part.annotations:
+        download_features(dataset, sources, data_root, dry_run, print)
+    print(sources.licence)

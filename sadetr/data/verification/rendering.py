@@ -40,11 +40,11 @@ def render_html(report: Report) -> str:
     body = [
         f"<h1>{escape_html(title)}</h1>",
         f'<p class="{"good" if report.passed else "bad"}">{escape_html(report.summary)}</p>',
-        *_html_list("Checked", report.checked),
-        *_html_list("Not checked", report.skipped),
         "<h2>Findings</h2>",
         *(line for finding in report.ordered for line in _html_finding(finding)),
         *([] if report.findings else ["<p>None.</p>"]),
+        *_html_list("Checked", report.checked),
+        *_html_list("Not checked", report.skipped),
         *_html_statistics(report),
     ]
     return html_page(title, report.banner, body)
