@@ -450,3 +450,25 @@ def test_statistics_of_a_file_are_those_of_its_rows(shared_root: Path) -> None:
     assert found.windows == sum(len(row["relevant_windows"]) for row in rows)
     scores = [score for row in rows for triple in row["saliency_scores"] for score in triple]
     assert found.saliency_values == [scores.count(value) for value in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("clips", "severity"), [(13, "error"), (14, "note"), (15, None), (16, None), (17, None), (18, "error")]
+)
+def test_a_begun_clip_may_count_or_not(
+    clips: int, severity: str | None, dataset: DatasetSettings, official: ScaleSettings, data_root: Path
+) -> None:
+    vid = whole(data_root).stem
+    for name in dataset.annotations.values():
+        path = data_root / "annotations/small" / name
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            if row["vid"] == vid:
+                row |= {"duration": 30.7, "relevant_windows": [[0, 2]], "relevant_clip_ids": [0]}
+                row["saliency_scores"] = row["saliency_scores"][:1]
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for folder in (CLIP, SLOWFAST):
+        rewrite(data_root / folder / f"{vid}.npz", lambda array: array[:clips])
+    found = check_data(dataset, official, data_root).findings
+    severities = {finding.severity for finding in found for place in finding.places if vid in place.file}
+    assert severities == ({severity} if severity else set())

@@ -1,10 +1,10 @@
 """Checks of feature lengths: against the videos' durations, and of the streams among each other."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from sadetr.data.annotations import clip_count
 from sadetr.data.sources import Sources
 from sadetr.data.verification.annotations import Annotations
 from sadetr.data.verification.findings import Place, Report
@@ -66,21 +66,23 @@ def _check_durations(
     clips: dict[str, int],
 ) -> dict[Place, bool]:
     """Report files that fit no duration; returns those that are one clip short, and whether that was ``known``."""
-    limit = dataset.max_video_clips or math.inf
-    tolerance = dataset.length_tolerance + ROUNDING
+    limit, tolerance = dataset.max_video_clips or math.inf, dataset.length_tolerance
     wrong, long, short = [], [], {}
     for vid, length in clips.items():
         expected = annotations.durations[vid] / dataset.clip_length
-        file = f"{_folder(dataset, stream)}/{vid}{stream.suffix}"
+        # A begun clip may count or not.
+        fewest, most = math.floor(expected + ROUNDING), math.ceil(expected - ROUNDING)
         detail = f"{length} clips, the video of {annotations.durations[vid]:g} s has {expected:.4g}"
+        place = Place(f"{_folder(dataset, stream)}/{vid}{stream.suffix}", None, detail)
+        surplus = length > most + tolerance
         # A surplus beyond the limit would be cut off, but tells of another clip length if it is large.
-        dense = length > expected + tolerance and length > expected * (1 + CLIP_LENGTH_TOLERANCE)
-        if dense or abs(min(length, limit) - min(expected, limit)) > tolerance:
-            wrong.append(Place(file, None, detail))
-        elif length > expected + tolerance:
-            long.append(Place(file, None, detail))
-        elif length < min(clip_count(annotations.durations[vid], dataset.clip_length), limit):
-            short[Place(file, None, f"{detail}{' (known)' if vid in known else ''}")] = vid in known
+        dense = surplus and length > expected * (1 + CLIP_LENGTH_TOLERANCE)
+        if dense or not min(fewest, limit) - tolerance <= min(length, limit) <= most + tolerance:
+            wrong.append(place)
+        elif surplus:
+            long.append(place)
+        elif length < min(fewest, limit):
+            short[replace(place, detail=f"{detail} (known)") if vid in known else place] = vid in known
     if wrong:
         what = f"stream {stream.name!r}: feature files do not fit the video's duration"
         report.add("error", what, "Extract these files again, or correct the duration in the annotations.", wrong)

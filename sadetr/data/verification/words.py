@@ -96,4 +96,5 @@ def _check_content(report: Report, path: Path, place: str, stream: WordVectors, 
 
 
 def _bare(token: str) -> str:
-    return token.strip(string.punctuation)
+    """The word without punctuation around it, unless nothing would be left."""
+    return token.strip(string.punctuation) or token
