@@ -23,3 +23,7 @@ class StoreError(DataError):
 
 class ResultsError(SadetrError):
     """Results are missing, incomplete, or cannot be written."""
+
+
+class DownloadError(SadetrError):
+    """A file cannot be fetched, is not what it should be, or cannot be unpacked."""

@@ -40,7 +40,7 @@ class Layout:
 
     def annotations(self, dataset: DatasetSettings) -> dict[str, Path]:
         """Split -> annotation file."""
-        folder = self.data_root / "annotations" / dataset.name
+        folder = self.data_root / "annotations" / dataset.annotations_in
         return {split: folder / name for split, name in dataset.annotations.items()}
 
     def store(self, setting: str) -> Path:

@@ -94,7 +94,9 @@ class DatasetSettings(Record):
     max_windows: PositiveInt = 5
     """Windows per query used in training; a fresh random subset per epoch where there are more."""
     annotations: dict[str, str]
-    """Split -> file name below ``<data root>/annotations/<name>/``."""
+    """Split -> file name below ``<data root>/annotations/<annotation folder>/``."""
+    annotation_folder: str | None = None
+    """Where it is not the setting's own name: settings of one benchmark share its annotations."""
     train_split: str = "train"
     report_splits: list[str] = ["val"]
     video_streams: Annotated[list[VideoStream], Field(min_length=1)]
@@ -118,6 +120,11 @@ class DatasetSettings(Record):
             if split not in self.annotations:
                 raise ValueError(f"split {split!r} has no annotation file; known splits: {', '.join(self.annotations)}")
         return self
+
+    @property
+    def annotations_in(self) -> str:
+        """Folder of the annotation files below ``<data root>/annotations/``."""
+        return self.annotation_folder or self.name
 
     @property
     def checkpoints(self) -> dict[str, Selection | None]:

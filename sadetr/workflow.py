@@ -124,6 +124,17 @@ class Workflow:
         sources = [stream.directory for stream in dataset.video_streams] + [dataset.text_stream.source]
         return self.annotation_inputs(setting) + [features / source for source in sources]
 
+    def checked_inputs(self, setting: str) -> list[Path]:
+        """What the data check looks at. Missing official files are for the check to report, not for Snakemake."""
+        inputs = self.data_inputs(setting)
+        return inputs if self.generated else [path for path in inputs if path.exists()]
+
+    @property
+    def checks(self) -> list[Path]:
+        """Reports of the data check, one per benchmark setting that an experiment uses."""
+        settings = dict.fromkeys(run.setting for experiment in self.experiments.values() for run in experiment.runs)
+        return [self.folder / "checks" / f"{setting}.json" for setting in settings]
+
     def threads(self, run: str) -> int:
         """CPU threads of a training."""
         return run_settings(RunId.parse(run), self._reference).execution.threads
@@ -143,6 +154,12 @@ class Workflow:
         parts = [resolve_features(setting, self._reference), self.dataset(setting)]
         code = code_fingerprint("sadetr.data.preparation")
         return fingerprint(code, [part.model_dump(mode="json") for part in parts])
+
+    def check_fingerprint(self, setting: str) -> str:
+        """Of the data check."""
+        known = CONFIG / "sources" / f"{setting}.yaml"
+        parts = [self.dataset(setting).model_dump(mode="json"), known.read_text() if known.exists() else ""]
+        return fingerprint(code_fingerprint("sadetr.data.verification.checks"), parts)
 
     def run_fingerprint(self, run: str) -> str:
         """Of a training: all code that can change its result, and its resolved settings."""

@@ -1,12 +1,13 @@
 """The command line: messages, exit codes, and no torch where none is needed."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
 COMMANDS = (
-    *("runs", "generate", "prepare", "train", "evaluate", "submit"),
+    *("runs", "generate", "download", "check-data", "prepare", "train", "evaluate", "submit"),
     *("gather", "table", "figure", "comparison", "compare"),
 )
 
@@ -40,6 +41,9 @@ def test_runs_prints_rows_and_runs():
         (("train", "--run", "qvhighlights/sa_detr/full/seed1"), "prepare"),
         (("prepare", "--setting", "qvhighlights"), "no such file"),
         (("prepare", "--setting", "qvhighlights", "--scale", "simulated"), "simulated"),
+        (("check-data", "--setting", "qvhighlights"), "--data-root DIR"),
+        (("download", "--setting", "nothing", "--data-root", "."), "no such settings file"),
+        (("download", "--setting", "tacos", "--data-root", ".", "--from-archive", "none.zip"), "no such file"),
         (("generate", "--setting", "qvhighlights", "--scale", "paper"), "nothing to generate"),
         (("evaluate", "--run", "qvhighlights/sa_detr/full/seed1"), "not trained"),
         (("evaluate", "--baseline", "mean_span", "--split", "dev"), "no split 'dev'"),
@@ -65,3 +69,10 @@ def test_torch_stays_out_of_everything_but_training():
     )
     code = f"import {modules}, sadetr.reporting.scoring, sadetr.data.corpus, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_check_data_of_nothing_is_a_report_and_exit_code_1(tmp_path):
+    done = sadetr("check-data", "--setting", "tacos", "--data-root", ".", "--json", "out/report.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "annotations/tacos/train.jsonl" in done.stdout
+    assert json.loads((tmp_path / "out/report.json").read_text())["passed"] is False

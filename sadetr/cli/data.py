@@ -1,8 +1,21 @@
-"""Subcommands that make, check and prepare data."""
+"""Subcommands that make, fetch, check and prepare data."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, make_layout
 from sadetr.configuration import resolve_corpus, resolve_dataset
 from sadetr.errors import SettingsError
+
+
+class Part(StrEnum):
+    """What a download may be limited to."""
+
+    annotations = "annotations"
+    features = "features"
 
 
 @app.command()
@@ -31,3 +44,62 @@ def prepare(setting: Setting, scale: Scale = "mini", results: Results = RESULTS,
     out = layout.store(setting)
     prepare(dataset, features, layout.data_root, out, code_fingerprint("sadetr.data.preparation"))
     print(f"feature store of {setting}: {out}")
+
+
+@app.command(name="check-data")
+def check_data(
+    setting: Setting,
+    data_root: DataRoot = None,
+    scale: Scale = "paper",
+    results: Results = RESULTS,
+    json: Annotated[Path | None, typer.Option(help="Write the full report to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page to this file.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Look at presence, sizes and headers only.")] = False,
+) -> None:
+    """Check annotations and features; the exit code is 1 if there is any error."""
+    from json import dumps
+
+    from sadetr.configuration import load_scale
+    from sadetr.data.sources import load_sources
+    from sadetr.data.verification.checks import check_data
+    from sadetr.data.verification.rendering import print_report, render_html
+    from sadetr.files import atomic_write_text
+
+    layout = make_layout(scale, results, data_root)
+    dataset, root = resolve_dataset(setting, scale), layout.data_root
+    report = check_data(dataset, load_scale(scale), root, load_sources(setting), layout.store(setting), quick)
+    if json is not None:
+        atomic_write_text(json, dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
+    if html is not None:
+        atomic_write_text(html, render_html(report))
+    print_report(report)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command()
+def download(
+    setting: Setting,
+    data_root: Annotated[Path, typer.Option(help="Where annotations/ and features/ are to lie.")],
+    only: Annotated[Part | None, typer.Option(help="Leave the other part out.")] = None,
+    from_archive: Annotated[
+        Path | None, typer.Option(help="Unpack this archive, which a browser fetched, instead of fetching anything.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched.")] = False,
+) -> None:
+    """Fetch the official files that have a public address; for the others, say what to do."""
+    from sadetr.data.download.command import download_annotations, download_features, unpack_archive
+    from sadetr.data.sources import load_sources
+
+    dataset, sources = resolve_dataset(setting, "paper"), load_sources(setting)
+    if sources is None:
+        raise SettingsError(
+            f"setting {setting!r}: no addresses are known; config/sources/{setting}.yaml would name them"
+        )
+    if from_archive is not None:
+        unpack_archive(dataset, sources, from_archive, data_root, print)
+        return
+    if only != Part.features:
+        download_annotations(dataset, sources, data_root, dry_run, print)
+    if only != Part.annotations:
+        download_features(dataset, sources, data_root, dry_run, print)
+    print(sources.licence)

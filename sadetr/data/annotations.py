@@ -55,7 +55,7 @@ def read_annotations(path: Path | str, clip_length: float = 2.0) -> list[Query]:
     queries: list[Query] = []
     lines: dict[int | str, int] = {}
     for row in read_rows(Path(path)):
-        query = _query(row, clip_length)
+        query = parse_row(row, clip_length)
         if query.qid in lines:
             row.fail(f"qid {query.qid!r} was already used in line {lines[query.qid]}", "give every query its own qid")
         lines[query.qid] = row.number
@@ -81,7 +81,12 @@ def write_annotations(path: Path | str, queries: Iterable[Query]) -> None:
     atomic_write_text(path, "".join(rows))
 
 
-def _query(row: Row, clip_length: float) -> Query:
+def parse_row(row: Row, clip_length: float) -> Query:
+    """Read and validate one row.
+
+    Raises:
+        RowError: the first thing that is wrong with it.
+    """
     duration = row.number_of("duration")
     if duration <= 0:
         row.fail(f"duration {duration} is not positive", "give the video's length in seconds")

@@ -13,6 +13,17 @@ NUMBER = (int, float)
 GZIP_MAGIC = b"\x1f\x8b"
 
 
+class RowError(DataError):
+    """What is wrong with one line of a file, in parts; the message holds all of them."""
+
+    def __init__(self, path: Path, number: int, fault: str, remedy: str) -> None:
+        super().__init__(f"{path}: line {number}: {fault}; {remedy}")
+        self.number = number
+        """Line in the file, 1-based."""
+        self.fault = fault
+        self.remedy = remedy
+
+
 class Row:
     """The JSON object of one line, with type-checked access to its fields."""
 
@@ -35,8 +46,8 @@ class Row:
         return name in self._fields
 
     def fail(self, fault: str, remedy: str) -> NoReturn:
-        """Raise a DataError that points at this line."""
-        raise DataError(f"{self.path}: line {self.number}: {fault}; {remedy}")
+        """Raise a RowError that points at this line."""
+        raise RowError(self.path, self.number, fault, remedy)
 
     def get(self, name: str, kinds: tuple[type, ...]) -> Any:
         """Value of a field, of exactly one of the types ``kinds`` (a bool is no number)."""
@@ -84,12 +95,22 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         DataError: missing, empty, compressed under a plain name, not UTF-8, or not one JSON object per line.
     """
-    lines = _read_text(path).split("\n")
-    numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbers:
+    lines = read_lines(path)
+    last = max(lines)
+    for number, line in lines.items():
+        yield Row(path, number, line, last=number == last)
+
+
+def read_lines(path: Path) -> dict[int, str]:
+    """1-based number -> text of all lines that are not blank.
+
+    Raises:
+        DataError: missing, empty, compressed under a plain name, or not UTF-8.
+    """
+    lines = {number: line for number, line in enumerate(_read_text(path).split("\n"), 1) if line.strip()}
+    if not lines:
         raise DataError(f"{path}: line 1: the file is empty; download or write it again")
-    for number in numbers:
-        yield Row(path, number, lines[number - 1], last=number == numbers[-1])
+    return lines
 
 
 def _read_text(path: Path) -> str:

@@ -23,6 +23,7 @@ from rich.progress import track
 
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.store import StoreWriter
+from sadetr.data.verification import manifest
 from sadetr.data.words import look_up, read_word_vectors, split_words
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
@@ -62,7 +63,7 @@ def prepare(
         DataError: annotations or a feature file are missing or malformed. Nothing is written then.
         ResultsError: ``out`` cannot be written.
     """
-    folder = data_root / "annotations" / dataset.name
+    folder = data_root / "annotations" / dataset.annotations_in
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
     queries = _read_queries(annotations, dataset.clip_length)
     durations = _video_durations(queries)
@@ -77,6 +78,8 @@ def prepare(
             writer.add_video(vid, read_video(dataset, folder, vid, duration))
         for query in _with_progress(queries, "queries"):
             writer.add_text(query.qid, texts(query)[: dataset.max_text_tokens])
+        inputs = manifest.input_files(dataset, durations, [query.qid for query in queries])
+        writer.attach(manifest.FILE, manifest.as_text(manifest.record(data_root, inputs)))
 
 
 def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float) -> dict[str, NDArray[np.float32]]:

@@ -196,6 +196,10 @@ class StoreWriter:
         self._add_name("text", str(qid), len(tokens))
         self._text.append(tokens)
 
+    def attach(self, name: str, text: str) -> None:
+        """Put a text file into the folder that is not part of what the store is read or verified from."""
+        (self._folder / name).write_text(text, encoding="utf-8")
+
     def _add_name(self, kind: str, name: str, length: int) -> None:
         if name in self._lengths[kind]:
             raise ValueError(f"{kind} {name!r} was already added")

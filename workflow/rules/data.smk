@@ -25,3 +25,28 @@ rule prepare:
         fingerprint=lambda wildcards: flow.store_fingerprint(wildcards.setting),
     shell:
         "{PYTHON} -m sadetr prepare --setting {wildcards.setting} {flow.data_arguments} > {log} 2>&1"
+
+
+# `check` writes the report of one setting, whatever it says; `check_data` turns all reports into an exit code, apart,
+# because Snakemake deletes what a failing rule wrote.
+rule check:
+    input:
+        lambda wildcards: flow.checked_inputs(wildcards.setting),
+    output:
+        f"{FOLDER}/checks/{{setting}}.json",
+        report(f"{FOLDER}/checks/{{setting}}.html", category="Data"),
+    log:
+        f"{FOLDER}/logs/check/{{setting}}.log",
+    params:
+        fingerprint=lambda wildcards: flow.check_fingerprint(wildcards.setting),
+    shell:
+        "{PYTHON} -m sadetr check-data --setting {wildcards.setting} {flow.data_arguments}"
+        " --json {output[0]} --html {output[1]} > {log} 2>&1 || test -s {output[1]}"
+
+
+rule check_data:
+    input:
+        flow.checks,
+    shell:
+        # Names the reports that hold errors.
+        "! grep --files-with-matches '\"passed\": false' {input}"

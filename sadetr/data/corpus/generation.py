@@ -41,6 +41,10 @@ def generate(dataset: DatasetSettings, corpus: CorpusSettings, data_root: Path) 
         ResultsError: the folders cannot be written, or hold something other than a generated corpus.
     """
     sizes = {"train": corpus.train_queries, "val": corpus.val_queries, "test": corpus.test_queries}
+    if dataset.annotations_in != dataset.name:
+        raise DataError(
+            f"setting {dataset.name}: a generated corpus is not shared. Set annotation_folder to null in the scale."
+        )
     unknown = set(dataset.annotations) - set(sizes)
     if unknown:
         raise DataError(f"setting {dataset.name}: no generated corpus for split {min(unknown)!r}, only {list(sizes)}.")

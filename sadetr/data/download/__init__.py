@@ -1,0 +1,1 @@
+"""Fetching the official files: transfers continue where they broke off, archives cannot write beside their target."""

@@ -1,0 +1,100 @@
+"""Checks of a text file of word vectors: its content, and how much of the queries' vocabulary it covers."""
+
+import hashlib
+import string
+from collections import Counter
+from pathlib import Path
+
+from sadetr.data.sources import Sources
+from sadetr.data.verification.annotations import Annotations
+from sadetr.data.verification.features import where_from
+from sadetr.data.verification.findings import Place, Report
+from sadetr.settings import DatasetSettings, WordVectors
+
+MOST_UNKNOWN = 0.05
+"""Share of unknown tokens beyond which something is wrong with the file or the tokens."""
+
+
+def check_words(
+    report: Report,
+    dataset: DatasetSettings,
+    stream: WordVectors,
+    root: Path,
+    annotations: Annotations,
+    sources: Sources | None,
+    headers_only: bool,
+) -> None:
+    """Check that the file is there, has the right width on every line and knows the queries' words.
+
+    With ``headers_only`` only its presence and first line are looked at.
+    """
+    place = f"features/{dataset.name}/{stream.file}"
+    source = where_from(dataset, sources, stream.file)
+    path = root / place
+    if not path.is_file():
+        remedy = f"Run `python -m sadetr download --setting {dataset.name} --only features`."
+        report.add("error", "file of word vectors is missing", remedy, [place], source)
+        return
+    tokens = Counter(token for query in annotations.queries for token in query.query.lower().split())
+    wanted = set(tokens) | {_bare(token) for token in tokens}
+    known, lines, faults = _read(path, place, stream.width, wanted, headers_only)
+    if faults:
+        what = f"word vectors are not {stream.width} numbers after each word ({len(faults):,} lines)"
+        report.add("error", what, "Unpack the file again, or correct text_stream.width.", faults, source)
+    if headers_only:
+        report.checked.append("word vectors: presence and first line")
+        report.skipped.append("word vectors: the other lines, coverage of the queries' words and checksum (--quick)")
+        return
+    report.checked.append(f"word vectors: {lines:,} lines; {_check_coverage(report, stream, place, tokens, known)}")
+    _check_content(report, path, place, stream, sources)
+
+
+def _read(path: Path, place: str, width: int, wanted: set[str], first_only: bool) -> tuple[set[str], int, list[Place]]:
+    """The wanted words that the file has, its number of lines, and the lines that are malformed."""
+    known: set[str] = set()
+    faults: list[Place] = []
+    number = 0
+    with open(path, "rb") as content:
+        for number, line in enumerate(content, 1):
+            if line.count(b" ") != width:
+                faults.append(Place(place, number, f"{line.count(b' ')} numbers after {line[:20].split(b' ')[0]!r}"))
+            else:
+                word = line[: line.index(b" ")].decode("utf-8", "replace")
+                if word in wanted:
+                    known.add(word)
+            if first_only:
+                break
+    if number == 0:
+        faults.append(Place(place, None, "the file is empty"))
+    return known, number, faults
+
+
+def _check_coverage(report: Report, stream: WordVectors, place: str, tokens: Counter[str], known: set[str]) -> str:
+    """Report unknown tokens; returns the shares with and without punctuation as a phrase."""
+    total = max(1, tokens.total())
+    bare = Counter({token: count for token, count in tokens.items() if _bare(token) not in known})
+    plain = Counter({token: count for token, count in tokens.items() if token not in known})
+    shares = {True: bare.total() / total, False: plain.total() / total}
+    unknown, share = (bare if stream.strip_punctuation else plain), shares[stream.strip_punctuation]
+    if share > MOST_UNKNOWN:
+        what = f"{share:.1%} of the queries' tokens have no word vector and become zero vectors"
+        remedy = "Use other word vectors, or set text_stream.strip_punctuation."
+        places = [Place(place, None, f"{token!r} ({count} times)") for token, count in unknown.most_common(20)]
+        report.add("warning", what, remedy, places)
+    return f"unknown tokens {shares[True]:.2%} without punctuation, {shares[False]:.2%} with"
+
+
+def _check_content(report: Report, path: Path, place: str, stream: WordVectors, sources: Sources | None) -> None:
+    expected = sources.word_vectors.get(stream.file) if sources else None
+    if expected is None:
+        return
+    with open(path, "rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != expected:
+        detail = Place(place, None, f"sha256 {found}, official {expected}")
+        report.add("warning", "file of word vectors is not the official one", "Unpack the archive again.", [detail])
+
+
+def _bare(token: str) -> str:
+    """The word without punctuation around it, unless nothing would be left."""
+    return token.strip(string.punctuation) or token
