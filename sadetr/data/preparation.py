@@ -11,7 +11,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,8 +56,8 @@ def prepare(
     """
     folder = data_root / "annotations" / dataset.name
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
-    queries = _read_queries(annotations, dataset.clip_length)
-    durations = _video_durations(queries)
+    queries = read_queries(annotations, dataset.clip_length)
+    durations = video_durations(queries)
     folder = data_root / "features" / dataset.name
     for stream in dataset.video_streams:
         _check_complete(folder / stream.directory, [f"{vid}{stream.suffix}" for vid in durations])
@@ -67,11 +67,11 @@ def prepare(
     _check_no_unknown_text(text_folder, text_files)
 
     streams = {stream.name: stream.width for stream in dataset.video_streams}
-    origin = _origin(dataset, annotations, fingerprint)
+    origin = describe_source(dataset, annotations, fingerprint)
     with StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin) as writer:
-        for vid, duration in _with_progress(list(durations.items()), "videos"):
+        for vid, duration in with_progress(durations.items(), len(durations), "packing videos"):
             writer.add_video(vid, read_video(dataset, folder, vid, duration))
-        for file, qid in _with_progress(list(text_files.items()), "queries"):
+        for file, qid in with_progress(text_files.items(), len(text_files), "packing queries"):
             writer.add_text(qid, read_text(dataset.text_stream, text_folder / file, dataset.max_text_tokens))
 
 
@@ -119,7 +119,16 @@ def normalise_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows / (norms[:, None] + np.float32(NORM_EPSILON))
 
 
-def _read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query]:
+def read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query]:
+    """All queries of a setting, split after split in file order.
+
+    Args:
+        annotations: split -> file.
+        clip_length: seconds per clip.
+
+    Raises:
+        DataError: a file is missing or malformed, or two rows share a qid.
+    """
     queries: dict[str, tuple[Query, Path]] = {}
     for file in annotations.values():
         for query in read_annotations(file, clip_length):
@@ -130,7 +139,12 @@ def _read_queries(annotations: dict[str, Path], clip_length: float) -> list[Quer
     return [query for query, _ in queries.values()]
 
 
-def _video_durations(queries: Iterable[Query]) -> dict[str, float]:
+def video_durations(queries: Iterable[Query]) -> dict[str, float]:
+    """vid -> seconds, in the order of first mention.
+
+    Raises:
+        DataError: the rows of one video disagree.
+    """
     durations: dict[str, float] = {}
     for query in queries:
         if durations.setdefault(query.vid, query.duration) != query.duration:
@@ -210,7 +224,7 @@ def _read_array(file: Path, stream: VideoStream | TokenFiles, row_name: str) -> 
     return array
 
 
-def _origin(dataset: DatasetSettings, annotations: dict[str, Path], fingerprint: str) -> dict:
+def describe_source(dataset: DatasetSettings, annotations: dict[str, Path], fingerprint: str) -> dict:
     """What the manifest says about the source; no paths outside the data root, so that stores can be compared."""
     return {
         "preparation": fingerprint,
@@ -227,14 +241,14 @@ def _origin(dataset: DatasetSettings, annotations: dict[str, Path], fingerprint:
     }
 
 
-def _with_progress(items: Sequence[_Item], noun: str) -> Iterator[_Item]:
+def with_progress(items: Iterable[_Item], total: int, description: str) -> Iterator[_Item]:
     """Iterate with a progress bar on a terminal, with a line per tenth in a log; both on standard error."""
     console = Console(stderr=True)
     if console.is_terminal:
-        yield from track(items, description=f"packing {noun}", console=console)
+        yield from track(items, description=description, total=total, console=console)
         return
-    step = max(1, -(-len(items) // 10))
+    step = max(1, -(-total // 10))
     for done, item in enumerate(items, start=1):
         yield item
-        if done % step == 0 or done == len(items):
-            print(f"packing {noun}: {done} of {len(items)}", file=sys.stderr, flush=True)
+        if done % step == 0 or done == total:
+            print(f"{description}: {done} of {total}", file=sys.stderr, flush=True)
