@@ -1,5 +1,6 @@
 """From real annotations straight to a feature store of simulated features."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query, clip_count
@@ -65,20 +67,21 @@ def simulate(
     folder = data_root / "annotations" / dataset.name
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
     queries = read_queries(annotations, dataset.clip_length)
-    videos = _videos(queries, dataset, simulation)
+    videos = annotated_videos(queries, dataset, simulation)
     _check_room(out, dataset, features, videos, queries)
     space = WordSpace(simulation.seed)
     text, video = TextModel(simulation.seed, dataset, space), VideoModel(simulation, dataset, space)
-    dtype = np.dtype(features.dtype)
+    dtype = getattr(torch, features.dtype)
 
-    def in_store_type(video_record: Video) -> dict[str, NDArray]:
-        # Converted here because numpy takes longer to make halves than to write them, and workers run side by side.
-        return {name: rows.astype(dtype) for name, rows in video.features(video_record).items()}
+    def in_store_type(record: Video) -> dict[str, NDArray]:
+        # By torch: numpy takes longer to make halves than the disk to write them.
+        return {name: torch.from_numpy(rows).to(dtype).numpy() for name, rows in video.features(record).items()}
 
     streams = {stream.name: stream.width for stream in dataset.video_streams}
     origin = {"note": NOTE, "simulation": simulation.model_dump(mode="json")}
     origin |= describe_source(dataset, annotations, fingerprint)
-    with StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin) as writer:
+    create = StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin)
+    with create as writer, _one_thread_per_worker():
         made = _in_order(in_store_type, videos, workers or len(os.sched_getaffinity(0)))
         for record, rows in with_progress(zip(videos, made, strict=True), len(videos), "simulating videos"):
             writer.add_video(record.vid, rows)
@@ -86,7 +89,7 @@ def simulate(
             writer.add_text(query.qid, text.features(query.query))
 
 
-def _videos(queries: list[Query], dataset: DatasetSettings, simulation: SimulationSettings) -> list[Video]:
+def annotated_videos(queries: list[Query], dataset: DatasetSettings, simulation: SimulationSettings) -> list[Video]:
     """All videos in the order of their first query.
 
     Raises:
@@ -128,6 +131,17 @@ def _check_room(
             f"{out}: the feature store of {dataset.name} takes {needed / 1e9:.1f} GB ({features.dtype}), the disk has "
             f"{free / 1e9:.1f} GB free. Make room, or choose a folder on another disk with --results."
         )
+
+
+@contextlib.contextmanager
+def _one_thread_per_worker() -> Iterator[None]:
+    """Workers that each start threads of their own only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _in_order(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:

@@ -1,6 +1,7 @@
 """Fixed random projections from the space of meanings to the channels of a backbone, exact to the last bit."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sadetr.data.simulation.embedding import WIDTH, Vector, generator
@@ -16,9 +17,10 @@ class Projection:
 
     def __init__(self, seed: int, name: str, channels: int) -> None:
         signs = generator(seed, "projection", name).integers(0, 2, size=(WIDTH, channels), dtype=np.int8)
-        self._signs = 2 * signs.astype(np.float32) - 1
+        self._signs = torch.from_numpy(2 * signs.astype(np.float32) - 1)
 
     def __call__(self, rows: Vector) -> NDArray[np.float32]:
         """(n, WIDTH) -> (n, channels); a row of norm r has a mean square of about r^2 per channel."""
         whole = np.rint(rows / GRID).astype(np.float32)
-        return (whole @ self._signs) * np.float32(GRID)
+        # By torch, whose threads can be limited: numpy's library starts as many as there are cores in every worker.
+        return (torch.from_numpy(whole) @ self._signs).numpy() * np.float32(GRID)
