@@ -2,10 +2,10 @@
 
     python benchmarks/feature_store.py [--store results/simulated/features/qvhighlights]
 
-Without ``--store``, random features are written to a temporary store first. The features of ``--queries`` of the store's
-queries are written as the official files (float32: one npz per stream and video, one per query), 0.9 MB each for
-QVHighlights. Then both loaders make the same random batches, some of the one, some of the other, and so on, all files in
-the page cache; every batch is made of tensors that training can use, and all queries are compared once.
+Without ``--store``, random features are written to a temporary store first. The features of ``--queries`` queries are
+also written as the official files (float32: one npz per stream and video, one per query), 0.9 MB each for QVHighlights.
+Then both loaders make the same random batches, in turns, with all files in the page cache. Every batch is made of
+tensors that training can use, and the batches of both are compared.
 """
 
 import argparse
@@ -138,10 +138,8 @@ class Sample:
         """A batch as :mod:`sadetr.data.batches` makes it."""
         video, clips = self._store.gather_video(self._videos[rows])
         text, tokens = self._store.gather_text(self._texts[rows])
-        masks = (
-            torch.from_numpy(np.arange(part.shape[1]) < n[:, None]) for part, n in ((video, clips), (text, tokens))
-        )
-        return torch.from_numpy(video), next(masks), torch.from_numpy(text), next(masks)
+        video_mask, text_mask = np.arange(video.shape[1]) < clips[:, None], np.arange(text.shape[1]) < tokens[:, None]
+        return tuple(torch.from_numpy(part) for part in (video, video_mask, text, text_mask))
 
     def from_npz(self, rows: NDArray[np.int64]) -> Batch:
         """The same batch query by query: open, convert, normalise, concatenate, add the endpoints, then pad."""

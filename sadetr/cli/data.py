@@ -30,7 +30,7 @@ def prepare(setting: Setting, scale: Scale = "mini", results: Results = RESULTS,
     out = layout.store(setting)
     if layout.scale.data == "simulated":
         simulation, code = resolve_simulation(setting, scale), code_fingerprint("sadetr.data.simulation")
-        simulate(dataset, features, simulation, layout.data_root, out, code)
+        simulate(dataset, features, simulation, layout.annotations(dataset), out, code)
     else:
         prepare(dataset, features, layout.data_root, out, code_fingerprint("sadetr.data.preparation"))
     print(f"feature store of {setting}: {out}")

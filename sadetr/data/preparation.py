@@ -11,7 +11,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,9 +69,9 @@ def prepare(
     streams = {stream.name: stream.width for stream in dataset.video_streams}
     origin = describe_source(dataset, annotations, fingerprint)
     with StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin) as writer:
-        for vid, duration in with_progress(durations.items(), len(durations), "packing videos"):
+        for vid, duration in with_progress(list(durations.items()), "videos"):
             writer.add_video(vid, read_video(dataset, folder, vid, duration))
-        for file, qid in with_progress(text_files.items(), len(text_files), "packing queries"):
+        for file, qid in with_progress(list(text_files.items()), "queries"):
             writer.add_text(qid, read_text(dataset.text_stream, text_folder / file, dataset.max_text_tokens))
 
 
@@ -120,11 +120,7 @@ def normalise_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query]:
-    """All queries of a setting, split after split in file order.
-
-    Args:
-        annotations: split -> file.
-        clip_length: seconds per clip.
+    """All queries of the files ``annotations`` (split -> path), in their order.
 
     Raises:
         DataError: a file is missing or malformed, or two rows share a qid.
@@ -241,14 +237,14 @@ def describe_source(dataset: DatasetSettings, annotations: dict[str, Path], fing
     }
 
 
-def with_progress(items: Iterable[_Item], total: int, description: str) -> Iterator[_Item]:
+def with_progress(items: Sequence[_Item], noun: str) -> Iterator[_Item]:
     """Iterate with a progress bar on a terminal, with a line per tenth in a log; both on standard error."""
     console = Console(stderr=True)
     if console.is_terminal:
-        yield from track(items, description=description, total=total, console=console)
+        yield from track(items, description=f"packing {noun}", console=console)
         return
-    step = max(1, -(-total // 10))
+    step = max(1, -(-len(items) // 10))
     for done, item in enumerate(items, start=1):
         yield item
-        if done % step == 0 or done == total:
-            print(f"{description}: {done} of {total}", file=sys.stderr, flush=True)
+        if done % step == 0 or done == len(items):
+            print(f"packing {noun}: {done} of {len(items)}", file=sys.stderr, flush=True)

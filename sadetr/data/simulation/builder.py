@@ -40,7 +40,7 @@ def simulate(
     dataset: DatasetSettings,
     features: FeatureSettings,
     simulation: SimulationSettings,
-    data_root: Path,
+    annotations: dict[str, Path],
     out: Path,
     fingerprint: str = "",
     workers: int | None = None,
@@ -54,7 +54,7 @@ def simulate(
         dataset: which splits, streams and lengths.
         features: how rows are stored.
         simulation: how hard they are.
-        data_root: holds ``annotations/<name>/``; nothing else is read.
+        annotations: split -> file; nothing else is read.
         out: the store's folder; an earlier store there is replaced once the new one is complete.
         fingerprint: identifies the code and settings; kept in the manifest.
         workers: threads; default: the processor's cores.
@@ -64,8 +64,6 @@ def simulate(
         SettingsError: ``simulation`` lacks a stream.
         ResultsError: ``out`` cannot be written or has too little room.
     """
-    folder = data_root / "annotations" / dataset.name
-    annotations = {split: folder / file for split, file in dataset.annotations.items()}
     queries = read_queries(annotations, dataset.clip_length)
     videos = annotated_videos(queries, dataset, simulation)
     _check_room(out, dataset, features, videos, queries)
@@ -83,9 +81,9 @@ def simulate(
     create = StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin)
     with create as writer, _one_thread_per_worker():
         made = _in_order(in_store_type, videos, workers or len(os.sched_getaffinity(0)))
-        for record, rows in with_progress(zip(videos, made, strict=True), len(videos), "simulating videos"):
-            writer.add_video(record.vid, rows)
-        for query in with_progress(queries, len(queries), "simulating queries"):
+        for record in with_progress(videos, "simulated videos"):
+            writer.add_video(record.vid, next(made))
+        for query in with_progress(queries, "simulated queries"):
             writer.add_text(query.qid, text.features(query.query))
 
 
