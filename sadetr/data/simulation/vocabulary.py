@@ -1,7 +1,7 @@
 """What else a video may show: sentences about things that no query describes."""
 
 import string
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 
@@ -58,12 +58,17 @@ def similar_sentence(rng: np.random.Generator, words: Sequence[str], shared: flo
     spared, changed = rng.permutation(len(content))[:2]
     keep[spared], keep[changed] = True, False
     slots = rng.integers(len(_SLOTS), size=len(content))
-    return [word if kept else _word(rng, _SLOTS[slot]) for word, kept, slot in zip(content, keep, slots, strict=True)]
+    return [
+        word if kept else _word(rng, _SLOTS[slot], content)
+        for word, kept, slot in zip(content, keep, slots, strict=True)
+    ]
 
 
-def _word(rng: np.random.Generator, words: Sequence[str]) -> str:
+def _word(rng: np.random.Generator, words: Sequence[str], excluded: Container[str] = ()) -> str:
+    """One of ``words``, the first ones most often, or a made-up one."""
     if rng.random() < RARE_WORD_RATE:
         return "".join(rng.choice(list(string.ascii_lowercase), RARE_WORD_LENGTH))
+    allowed = [word for word in words if word not in excluded]
     # Frequencies fall as in language, with the rank.
-    chances = 1 / np.arange(3, len(words) + 3)
-    return words[np.searchsorted(np.cumsum(chances) / chances.sum(), rng.random())]
+    chances = 1 / np.arange(3, len(allowed) + 3)
+    return allowed[np.searchsorted(np.cumsum(chances) / chances.sum(), rng.random())]
