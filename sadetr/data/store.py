@@ -12,33 +12,22 @@ Rows are stored as training needs them (cut, l2-normalised), so that a batch is 
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sadetr.data.gathering import Batch, StoredRows
 from sadetr.errors import DataError, StoreError
 from sadetr.files import atomic_folder
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-TEMPORAL_FEATURES = 2
-"""Columns appended to every clip: its start and end as a fraction of the video."""
-
-SERIAL_COPY = 1 << 15
-"""Elements from which torch would spread a copy over its threads."""
-
-Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 class FeatureStore:
@@ -59,15 +48,11 @@ class FeatureStore:
         self.video_names = names["video_names.txt"]
         self.text_names = names["text_names.txt"]
         self._arrays = arrays
-        self._video = [_Rows(arrays[f"video_{stream}.npy"]) for stream in manifest["video_streams"]]
-        self._text = [_Rows(arrays["text.npy"])]
-        # The offsets are small: in memory they cost no page fault per batch.
-        self._video_offsets = np.array(arrays["video_offsets.npy"])
-        self._text_offsets = np.array(arrays["text_offsets.npy"])
-        self.video_lengths = np.diff(self._video_offsets)
-        self.text_lengths = np.diff(self._text_offsets)
-        self.video_width = sum(stored.width for stored in self._video)
-        self.text_width = self._text[0].width
+        streams = [arrays[f"video_{stream}.npy"] for stream in manifest["video_streams"]]
+        self._video = StoredRows(streams, arrays["video_offsets.npy"])
+        self._text = StoredRows([arrays["text.npy"]], arrays["text_offsets.npy"])
+        self.video_lengths, self.text_lengths = self._video.lengths, self._text.lengths
+        self.video_width, self.text_width = self._video.width, self._text.width
         self._video_index = {name: row for row, name in enumerate(self.video_names)}
         self._text_index = {name: row for row, name in enumerate(self.text_names)}
 
@@ -131,20 +116,14 @@ class FeatureStore:
             features (B, L, width + 2) float32 and lengths (B,) int64. The last two columns are the temporal endpoint
             features i / L_b and (i + 1) / L_b of clip i in a video of L_b clips.
         """
-        batch, lengths = _gather(self._video, self._video_offsets, rows, TEMPORAL_FEATURES, out)
-        clips = np.arange(batch.shape[1] + 1, dtype=np.float32)
-        for features, length in zip(batch, lengths, strict=True):
-            bounds = clips[: length + 1] / np.float32(length)
-            features[:length, -2] = bounds[:-1]
-            features[:length, -1] = bounds[1:]
-        return batch, lengths
+        return self._video.gather(rows, out, temporal=True)
 
     def gather_text(self, rows: ArrayLike, out: NDArray[np.float32] | None = None) -> Batch:
         """Token features of a batch of queries: (B, T, width) float32, zero-padded, and lengths (B,) int64.
 
         ``rows`` come from :meth:`text_rows`; ``out`` is as in :meth:`gather_video`, with B * T * width elements.
         """
-        return _gather(self._text, self._text_offsets, rows, 0, out)
+        return self._text.gather(rows, out)
 
     def _rows(self, index: dict[str, int], names: Iterable[str], kind: str) -> NDArray[np.int64]:
         try:
@@ -277,60 +256,6 @@ class _ArrayWriter:
         # After a failed write (disk full) closing tries to flush again; the first error is the one to report.
         with contextlib.suppress(OSError):
             self._file.close()
-
-
-class _Rows:
-    """One stored array (rows, width), copied from as float32."""
-
-    def __init__(self, array: NDArray):
-        self.width = array.shape[1]
-        self._array = array
-
-    def copy(self, start: int, target: NDArray[np.float32]) -> None:
-        """Fill ``target`` (n, width) with the rows from ``start`` on."""
-        if self._array.dtype == np.float16:
-            self._copy_halves(start, target)
-        else:
-            np.copyto(target, self._array[start : start + len(target)])
-
-    def _copy_halves(self, start: int, target: NDArray[np.float32]) -> None:
-        import torch
-
-        source, converted = self._halves[start : start + len(target)], torch.from_numpy(target)
-        if torch.get_num_threads() == 1:
-            converted.copy_(source)
-            return
-        # In pieces that torch copies without its threads: batches are gathered beside a training that keeps them busy.
-        rows = max(1, (SERIAL_COPY - 1) // self.width)
-        for piece, values in zip(converted.split(rows), source.split(rows), strict=True):
-            piece.copy_(values)
-
-    @functools.cached_property
-    def _halves(self) -> "Tensor":
-        # numpy converts halves one by one, five times slower than torch. Imported at the first batch: not to open.
-        import torch
-
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            return torch.from_numpy(self._array)
-
-
-def _gather(
-    stored: Sequence[_Rows], offsets: NDArray[np.int64], rows: ArrayLike, spare: int, out: NDArray[np.float32] | None
-) -> Batch:
-    """Rows of all ``stored`` arrays side by side, (B, L, sum of widths + spare); the spare columns are not set."""
-    rows = np.asarray(rows, dtype=np.int64)
-    starts, lengths = offsets[rows], np.diff(offsets)[rows]
-    shape = (len(rows), int(lengths.max()), sum(each.width for each in stored) + spare)
-    memory = np.empty(np.prod(shape), dtype=np.float32) if out is None else out.reshape(-1)
-    batch = memory[: np.prod(shape)].reshape(shape)
-    for features, start, length in zip(batch, starts.tolist(), lengths.tolist(), strict=True):
-        column = 0
-        for each in stored:
-            each.copy(start, features[:length, column : column + each.width])
-            column += each.width
-        features[length:] = 0
-    return batch, lengths
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
