@@ -15,7 +15,14 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from sadetr.errors import SettingsError
-from sadetr.settings import CorpusSettings, DatasetSettings, FeatureSettings, Record, RunSettings
+from sadetr.settings import (
+    CorpusSettings,
+    DatasetSettings,
+    FeatureSettings,
+    Record,
+    RunSettings,
+    SimulationSettings,
+)
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
@@ -30,6 +37,7 @@ class SettingOverrides(Record):
     features: Overrides = Field(default_factory=dict)
     training: Overrides = Field(default_factory=dict)
     execution: Overrides = Field(default_factory=dict)
+    simulation: Overrides = Field(default_factory=dict)
     methods: dict[str, Overrides] = Field(default_factory=dict)
     corpus: CorpusSettings = CorpusSettings()
     """Of generated data; :func:`resolve_corpus` joins the layers."""
@@ -280,6 +288,13 @@ def resolve_corpus(setting: str, scale: str, config: Path = CONFIG) -> CorpusSet
 
 
 @functools.cache
+def resolve_simulation(setting: str, scale: str, config: Path = CONFIG) -> SimulationSettings:
+    """How hard the simulated features of a benchmark setting are."""
+    merged, origins = _layers(setting, scale, None, config)
+    return validate(SimulationSettings, merged["simulation"], origins, ("simulation",))
+
+
+@functools.cache
 def resolve(setting: str, method: str, variant: str, seed: int, scale: str, config: Path = CONFIG) -> RunSettings:
     """The settings of one run.
 
@@ -294,6 +309,8 @@ def resolve(setting: str, method: str, variant: str, seed: int, scale: str, conf
     merged, origins = _layers(setting, scale, method, config)
     for section, values in record.variants[variant].model_dump(exclude_unset=True).items():
         merge(merged.setdefault(section, {}), values, path, origins, (section,), ("variants", variant, section))
+    # Like the generated corpus, simulated features reach a run through the feature store, which has a digest.
+    del merged["simulation"]
     model = validate(record.settings_type(), merged.pop("model"), origins, ("model",))
     values = {"setting": setting, "method": method, "variant": variant, "seed": seed, **merged, "model": model}
     return validate(RunSettings, values, origins)
@@ -302,12 +319,13 @@ def resolve(setting: str, method: str, variant: str, seed: int, scale: str, conf
 def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple[dict[str, Any], Origins]:
     dataset_file = _named("settings", setting, config)
     origins = Origins(dataset_file)
-    merged: dict[str, Any] = {"dataset": {}, "features": {}, "training": {}, "execution": {}, "model": {}}
+    sections = ("dataset", "features", "training", "execution", "simulation")
+    merged: dict[str, Any] = {section: {} for section in (*sections, "model")}
     record = {"name": dataset_file.stem, **load_yaml(dataset_file)}
     merge(merged["dataset"], record, dataset_file, origins, ("dataset",), ())
     for path, layer in scale_chain(scale, config):
         for part, prefix in ((layer, ()), (layer.settings.get(setting, SettingOverrides()), ("settings", setting))):
-            for section in ("dataset", "features", "training", "execution"):
+            for section in sections:
                 merge(merged[section], getattr(part, section), path, origins, (section,), (*prefix, section))
             if method is not None:
                 overrides = part.methods.get(method, {})

@@ -193,6 +193,51 @@ class CorpusSettings(Record):
     """Independent noise of every token."""
 
 
+class StreamSimulation(Record):
+    """How an imaginary video backbone sees (docs/simulated_features.md)."""
+
+    motion: Fraction = 0.0
+    """0: how things look in one clip; 1: how they move, from the neighbouring clips too."""
+    zeros: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """About the share of channels without a response, as after a rectifier; 0: not rectified."""
+
+
+Strength = Annotated[float, Field(ge=0, le=20)]
+
+
+class SimulationSettings(Record):
+    """How hard the features of the ``simulated`` scale are, for all methods alike (docs/simulated_features.md).
+
+    Strengths are relative to the signal of what a clip shows.
+    """
+
+    seed: Annotated[int, Field(ge=0)] = 2018
+    streams: dict[str, StreamSimulation] = Field(default_factory=dict)
+    """Name of a video stream -> how it sees."""
+    noise: Strength = 1.0
+    """Independent noise of every channel of every clip."""
+    clutter: Strength = 3.0
+    """What else is to be seen: it means something, unlike noise, and changes with time."""
+    clutter_seconds: PositiveFloat = 2.0
+    """Time in which clutter is forgotten by a factor of e."""
+    background: Strength = 2.0
+    """Offset shared by all clips of one video."""
+    appearance: Strength = 0.7
+    """How much an occurrence of an event differs from its sentence, in all its clips alike."""
+    distractor_rate: Fraction = 0.5
+    """Share of the events outside the windows that share words with a query of the video."""
+    shared_words: Fraction = 0.5
+    """About the share of the content words that they share."""
+    segment_seconds: PositiveFloat = 12.0
+    """Median length of the events outside the windows."""
+    saliency_contrast: Fraction = 0.6
+    """1 - how clearly the least salient clips show their event; the most salient ones have 1."""
+    boundary_jitter: Annotated[float, Field(ge=0)] = 1.0
+    """Standard deviation in seconds by which an event starts and ends before or after its annotated window."""
+    short_features: list[int | str] = Field(default_factory=list)
+    """qids whose video's features are one clip shorter than the duration, as official ones are."""
+
+
 class ScheduleSettings(Record):
     """Learning rate per epoch (D59): constant for ``hold_epochs``, then as ``shape`` says, to 0 at the last epoch."""
 

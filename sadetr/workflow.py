@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import CONFIG, load_method, load_scale, resolve_corpus, resolve_dataset, resolve_features
+from sadetr.configuration import (
+    CONFIG,
+    load_method,
+    load_scale,
+    resolve_corpus,
+    resolve_dataset,
+    resolve_features,
+    resolve_simulation,
+)
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.layout import Layout, RunFolder
 from sadetr.provenance import code_fingerprint, config_fingerprint, fingerprint
-from sadetr.settings import DatasetSettings
+from sadetr.settings import DatasetSettings, Record
 
 OPTIONS = ("scale", "results", "data_root")
 TABLE_FORMATS = ("csv", "md", "tex", "html")
@@ -59,6 +67,11 @@ class Workflow:
     def generated(self) -> bool:
         """Whether the scale makes its own data."""
         return self.layout.scale.data == "generated"
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the scale makes its features from the annotations."""
+        return self.layout.scale.data == "simulated"
 
     def dataset(self, setting: str) -> DatasetSettings:
         """Dataset setting at this scale."""
@@ -116,7 +129,12 @@ class Workflow:
         return list(self.layout.annotations(self.dataset(setting)).values())
 
     def data_inputs(self, setting: str) -> list[Path]:
-        """What a feature store is made from. Official features are inputs too: they must be there."""
+        """What a feature store is made from. Official features are inputs too: they must be there.
+
+        Simulated features are made from the annotations alone.
+        """
+        if self.simulated:
+            return self.annotation_inputs(setting)
         features = self.data_root / "features" / setting
         if self.generated:
             return [*self.annotation_inputs(setting), features]
@@ -151,8 +169,11 @@ class Workflow:
 
     def store_fingerprint(self, setting: str) -> str:
         """Of the feature store."""
-        parts = [resolve_features(setting, self._reference), self.dataset(setting)]
+        parts: list[Record] = [resolve_features(setting, self._reference), self.dataset(setting)]
         code = code_fingerprint("sadetr.data.preparation")
+        if self.simulated:
+            parts.append(resolve_simulation(setting, self._reference))
+            code = code_fingerprint("sadetr.data.simulation")
         return fingerprint(code, [part.model_dump(mode="json") for part in parts])
 
     def check_fingerprint(self, setting: str) -> str:

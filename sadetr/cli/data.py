@@ -32,17 +32,22 @@ def generate(setting: Setting, scale: Scale = "mini", results: Results = RESULTS
 
 @app.command()
 def prepare(setting: Setting, scale: Scale = "mini", results: Results = RESULTS, data_root: DataRoot = None) -> None:
-    """Check features and pack them into a memory-mapped store."""
-    from sadetr.configuration import resolve_features
-    from sadetr.data.preparation import prepare
+    """Check features and pack them into a memory-mapped store; the simulated scale makes them from the annotations."""
+    from sadetr.configuration import resolve_features, resolve_simulation
     from sadetr.provenance import code_fingerprint
 
     layout = make_layout(scale, results, data_root)
-    if layout.scale.data == "simulated":
-        raise SettingsError("features of the 'simulated' scale cannot be made yet; use 'mini' or 'paper'")
     dataset, features = resolve_dataset(setting, scale), resolve_features(setting, scale)
     out = layout.store(setting)
-    prepare(dataset, features, layout.data_root, out, code_fingerprint("sadetr.data.preparation"))
+    if layout.scale.data == "simulated":
+        from sadetr.data.simulation import simulate
+
+        simulation, code = resolve_simulation(setting, scale), code_fingerprint("sadetr.data.simulation")
+        simulate(dataset, features, simulation, layout.annotations(dataset), out, code)
+    else:
+        from sadetr.data.preparation import prepare
+
+        prepare(dataset, features, layout.data_root, out, code_fingerprint("sadetr.data.preparation"))
     print(f"feature store of {setting}: {out}")
 
 

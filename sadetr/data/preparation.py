@@ -65,18 +65,18 @@ def prepare(
     """
     folder = data_root / "annotations" / dataset.annotations_in
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
-    queries = _read_queries(annotations, dataset.clip_length)
-    durations = _video_durations(queries)
+    queries = read_queries(annotations, dataset.clip_length)
+    durations = video_durations(queries)
     folder = data_root / "features" / dataset.name
     for stream in dataset.video_streams:
         _check_complete(folder / stream.directory, [f"{vid}{stream.suffix}" for vid in durations])
     texts = TEXT_READERS[dataset.text_stream.kind](dataset, folder, queries)
     streams = {stream.name: stream.width for stream in dataset.video_streams}
-    origin = _origin(dataset, annotations, fingerprint)
+    origin = describe_source(dataset, annotations, fingerprint)
     with StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin) as writer:
-        for vid, duration in _with_progress(list(durations.items()), "videos"):
+        for vid, duration in with_progress(list(durations.items()), "videos"):
             writer.add_video(vid, read_video(dataset, folder, vid, duration))
-        for query in _with_progress(queries, "queries"):
+        for query in with_progress(queries, "queries"):
             writer.add_text(query.qid, texts(query)[: dataset.max_text_tokens])
         inputs = manifest.input_files(dataset, durations, [query.qid for query in queries])
         writer.attach(manifest.FILE, manifest.as_text(manifest.record(data_root, inputs)))
@@ -170,7 +170,12 @@ def normalise_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows / (norms[:, None] + np.float32(NORM_EPSILON))
 
 
-def _read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query]:
+def read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query]:
+    """All queries of the files ``annotations`` (split -> path), in their order.
+
+    Raises:
+        DataError: a file is missing or malformed, or two rows share a qid.
+    """
     queries: dict[str, tuple[Query, Path]] = {}
     for file in annotations.values():
         for query in read_annotations(file, clip_length):
@@ -181,7 +186,12 @@ def _read_queries(annotations: dict[str, Path], clip_length: float) -> list[Quer
     return [query for query, _ in queries.values()]
 
 
-def _video_durations(queries: Iterable[Query]) -> dict[str, float]:
+def video_durations(queries: Iterable[Query]) -> dict[str, float]:
+    """vid -> seconds, in the order of first mention.
+
+    Raises:
+        DataError: the rows of one video disagree.
+    """
     durations: dict[str, float] = {}
     for query in queries:
         if durations.setdefault(query.vid, query.duration) != query.duration:
@@ -266,7 +276,7 @@ def _read_array(file: Path, stream: VideoStream | TokenFiles, row_name: str) -> 
     return array
 
 
-def _origin(dataset: DatasetSettings, annotations: dict[str, Path], fingerprint: str) -> dict:
+def describe_source(dataset: DatasetSettings, annotations: dict[str, Path], fingerprint: str) -> dict:
     """What the manifest says about the source; no paths outside the data root, so that stores can be compared."""
     return {
         "preparation": fingerprint,
@@ -283,7 +293,7 @@ def _origin(dataset: DatasetSettings, annotations: dict[str, Path], fingerprint:
     }
 
 
-def _with_progress(items: Sequence[_Item], noun: str) -> Iterator[_Item]:
+def with_progress(items: Sequence[_Item], noun: str) -> Iterator[_Item]:
     """Iterate with a progress bar on a terminal, with a line per tenth in a log; both on standard error."""
     console = Console(stderr=True)
     if console.is_terminal:
