@@ -84,7 +84,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         DataError: missing, empty, compressed under a plain name, not UTF-8, or not one JSON object per line.
     """
-    lines = _read_text(path).split("\n")
+    lines = read_text(path).split("\n")
     numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
     if not numbers:
         raise DataError(f"{path}: line 1: the file is empty; download or write it again")
@@ -92,7 +92,12 @@ def read_rows(path: Path) -> Iterator[Row]:
         yield Row(path, number, lines[number - 1], last=number == numbers[-1])
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Content of a text file.
+
+    Raises:
+        DataError: missing, unreadable, compressed under a plain name, or not UTF-8.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
