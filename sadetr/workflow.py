@@ -89,9 +89,12 @@ class Workflow:
             settings = [setting for experiment in self.experiments.values() for setting in experiment.settings]
         return [self.layout.rescored(setting) for setting in dict.fromkeys(settings)]
 
-    def published_predictions(self, setting: str) -> list[Path]:
-        """Prediction files that other authors published."""
-        return list(published_predictions(self.layout.published, self.dataset(setting)).values())
+    def rescore_inputs(self, setting: str) -> list[Path]:
+        """Prediction files that other authors published, and the annotations of their splits."""
+        dataset = self.dataset(setting)
+        files = published_predictions(self.layout.published, dataset)
+        annotations = self.layout.annotations(dataset)
+        return [*files.values(), *(annotations[split] for split in dict.fromkeys(name.split for name in files))]
 
     def published_logs(self, name: str) -> list[Path]:
         """Published validation curves that an experiment shows, where they are there."""

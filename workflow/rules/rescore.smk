@@ -5,8 +5,7 @@ if not flow.generated:
 
     rule rescore:
         input:
-            annotations=lambda wildcards: flow.annotation_inputs(wildcards.setting),
-            predictions=lambda wildcards: flow.published_predictions(wildcards.setting),
+            lambda wildcards: flow.rescore_inputs(wildcards.setting),
         output:
             f"{FOLDER}/rescored/{{setting}}.parquet",
         log:
