@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sadetr.configuration import CONFIG, ScaleSettings, load_method, load_yaml, resolve, validate
+from sadetr.configuration import CONFIG, ScaleSettings, load_method, load_yaml, resolve, resolve_dataset, validate
 from sadetr.errors import SettingsError
 from sadetr.settings import Record, RunSettings
 
@@ -42,9 +42,31 @@ class RunId:
         return cls(parts[0], parts[1], parts[2], int(parts[3].removeprefix("seed")))
 
 
+@dataclass(frozen=True, order=True)
+class Predictions:
+    """Name of a published prediction file, ``released_predictions/<setting>/<method>_<split>.jsonl``."""
+
+    setting: str
+    method: str
+    split: str
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return f"{self.method}_{self.split}"
+
+
+@dataclass(frozen=True, order=True)
+class PublishedLog:
+    """Name of a published validation curve: a method of ``released_predictions/<setting>/convergence.csv``."""
+
+    setting: str
+    method: str
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row of a table or one curve of a figure; without runs it shows the paper's numbers alone."""
+    """One row of a table or one curve of a figure; without runs it shows published numbers alone."""
 
     key: str
     labels: dict[str, str]
@@ -53,10 +75,12 @@ class Row:
     """``best``, ``clean`` or ``last``."""
     paper: str | None
     """Row of the paper's numbers; None where the paper has none."""
-    rescored: str | None = None
-    """Published prediction file of this row, below ``data_root/released_predictions/<setting>/``."""
+    rescored: Predictions | None = None
+    """Published predictions whose scores stand beside the paper's number."""
     x: float | None = None
     """Place on the horizontal axis of a figure that has one point per row."""
+    published_log: PublishedLog | None = None
+    """Published validation curve that a figure shows."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +105,17 @@ class Experiment:
         """Distinct runs, in row order."""
         return tuple(dict.fromkeys(run for row in self.rows for run in row.runs))
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Distinct benchmark settings of the rows' runs and published predictions, in row order."""
+        named = [entry.setting for row in self.rows for entry in (*row.runs, row.rescored) if entry is not None]
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def rescored(self) -> tuple[Predictions, ...]:
+        """Published predictions of the rows, whether they are there or not."""
+        return tuple(row.rescored for row in self.rows if row.rescored is not None)
+
 
 class RunFields(Record):
     """What the rows of an experiment have in common."""
@@ -101,6 +136,9 @@ class RowFields(Record):
     paper: str | None = None
     """Row of the paper's numbers that it is compared with: its own key by default, ``none`` for no comparison."""
     rescored: str | None = None
+    """Published prediction file, without its suffix: ``<method>_<the experiment's split>``."""
+    published_log: str | None = None
+    """Method of the published ``convergence.csv``."""
     x: float | None = None
     variant: str | None = None
     setting: str | None = None
@@ -149,21 +187,26 @@ def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG
     scale_name = scale if isinstance(scale, str) else scale.reference
     rows = []
     for key, row in fields.rows.items():
+        place = f"{config / 'experiments' / f'{name}.yaml'}: row {key!r}"
         if len(row.labels) != len(fields.label_columns):
+            raise SettingsError(f"{place} has {len(row.labels)} labels for {len(fields.label_columns)} label columns")
+        setting = row.setting or fields.run.setting
+        runs = _runs(row, fields.run, scale_name, config)
+        checkpoint = row.checkpoint or fields.checkpoint
+        if runs and checkpoint not in (kept := resolve_dataset(setting, scale_name, config).checkpoints):
             raise SettingsError(
-                f"{config / 'experiments' / f'{name}.yaml'}: row {key!r} has {len(row.labels)} labels for "
-                f"{len(fields.label_columns)} label columns"
+                f"{place}: setting {setting!r} keeps no checkpoint {checkpoint!r}; it has {', '.join(kept)}"
             )
-        labels = dict(zip(fields.label_columns, row.labels, strict=True))
         rows.append(
             Row(
                 key,
-                labels,
-                _runs(row, fields.run, scale_name, config),
-                checkpoint=row.checkpoint or fields.checkpoint,
+                dict(zip(fields.label_columns, row.labels, strict=True)),
+                runs,
+                checkpoint=checkpoint,
                 paper=None if row.paper == "none" else row.paper or key,
-                rescored=row.rescored,
+                rescored=_rescored(row.rescored, setting, fields.split, place),
                 x=row.x,
+                published_log=PublishedLog(setting, row.published_log) if row.published_log else None,
             )
         )
     shared = ("kind", "number", "layout", "title", "split", "checkpoint", "note")
@@ -171,6 +214,15 @@ def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG
     return Experiment(
         name=name, metrics=tuple(fields.metrics), label_columns=tuple(fields.label_columns), rows=tuple(rows), **values
     )
+
+
+def _rescored(name: str | None, setting: str, split: str, place: str) -> Predictions | None:
+    if name is None:
+        return None
+    predictions = Predictions(setting, name.removesuffix(f"_{split}"), split)
+    if predictions.name != name or not predictions.method:
+        raise SettingsError(f"{place}: rescored: {name!r} is not of split {split!r}; expected '<method>_{split}'")
+    return predictions
 
 
 def _runs(row: RowFields, shared: RunFields, scale: str, config: Path) -> tuple[RunId, ...]:

@@ -47,6 +47,25 @@ class Layout:
         """Feature store."""
         return self.folder / "features" / setting
 
+    @property
+    def published(self) -> Path | None:
+        """Folder with other authors' predictions and logs, ``<setting>/``; it may be absent.
+
+        None without real data: generated queries are not those that the authors predicted.
+        """
+        if self.scale.data == "generated" or self.given_data_root is None:
+            return None
+        return self.given_data_root / "released_predictions"
+
+    def rescored(self, setting: str) -> Path:
+        """Metrics of the published predictions."""
+        return self.folder / "rescored" / f"{setting}.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        """Metrics of everything that was scored."""
+        return self.folder / "metrics.parquet"
+
     def run(self, run: RunId) -> "RunFolder":
         """Files of a run."""
         return RunFolder(self.folder / "runs" / run.folder)

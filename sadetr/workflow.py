@@ -19,6 +19,7 @@ from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.layout import Layout, RunFolder
 from sadetr.provenance import code_fingerprint, config_fingerprint, fingerprint
+from sadetr.reporting.published import LOGS, check_published, published_predictions
 from sadetr.settings import DatasetSettings, Record
 
 OPTIONS = ("scale", "results", "data_root")
@@ -34,6 +35,7 @@ class Workflow:
 
         Raises:
             SettingsError: an unknown option, scale, or missing data root.
+            DataError: published predictions lie in a wrong folder.
         """
         for key in config:
             if key not in OPTIONS:
@@ -45,6 +47,7 @@ class Workflow:
         self.layout = Layout(load_scale(self._reference), results, None if data_root is None else Path(str(data_root)))
         self.data_root = self.layout.data_root
         """Checked here: an error inside a rule's input function is easily lost."""
+        check_published(self.layout.published)
         self.experiments = {name: load_experiment(name, self._reference) for name in experiment_names()}
         arguments = ["--scale", self._reference, "--results", str(results)]
         self.arguments = shlex.join(arguments)
@@ -84,6 +87,34 @@ class Workflow:
     def histories(self, name: str) -> list[Path]:
         """``history.parquet`` of the runs of one experiment."""
         return [folder.history for folder in self._folders([name])]
+
+    def rescored(self, *names: str) -> list[Path]:
+        """Metrics of the published predictions of the experiments ``names``; by default of all settings that occur.
+
+        They are made whether or not anything was published, so that a prediction file that is taken away leaves the
+        results too. Generated queries are nobody else's.
+        """
+        if self.generated:
+            return []
+        if names:
+            settings = [entry.setting for name in names for entry in self.experiments[name].rescored]
+        else:
+            settings = [setting for experiment in self.experiments.values() for setting in experiment.settings]
+        return [self.layout.rescored(setting) for setting in dict.fromkeys(settings)]
+
+    def rescore_inputs(self, setting: str) -> list[Path]:
+        """Prediction files that other authors published, and the annotations of their splits."""
+        dataset = self.dataset(setting)
+        files = published_predictions(self.layout.published, dataset)
+        annotations = self.layout.annotations(dataset)
+        return [*files.values(), *(annotations[split] for split in dict.fromkeys(name.split for name in files))]
+
+    def published_logs(self, name: str) -> list[Path]:
+        """Published validation curves that an experiment shows, where they are there."""
+        root = self.layout.published
+        logs = [row.published_log for row in self.experiments[name].rows]
+        paths = [root / log.setting / LOGS for log in logs if root is not None and log is not None]
+        return [path for path in dict.fromkeys(paths) if path.exists()]
 
     def kept(self, *names: str) -> list[Path]:
         """Everything in the run folders of the experiments ``names`` (default: all).

@@ -1,7 +1,11 @@
 """Rows of tables and figures are mapped to runs."""
 
+import re
+import shutil
+
 import pytest
 
+from sadetr.configuration import CONFIG
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, canonical, load_experiment, run_settings
 
@@ -33,6 +37,45 @@ def test_table_4_rows_are_what_their_check_marks_say():
         }
         for name, label in row.labels.items():
             assert marks[name] if label else off[name], f"row {row.key}, {name}"
+
+
+def test_tables_2_and_3_show_a_number_of_each_selection_rule():
+    table2, table3 = (load_experiment(name, "paper") for name in ("table2", "table3"))
+    assert [row.checkpoint for row in table2.rows if row.runs] == ["best", "last", "best", "last"]
+    assert [row.checkpoint for row in table3.rows if row.runs] == ["best", "clean"]
+    assert [run.setting for run in table2.runs] == ["charades_sta_vgg", "charades_sta"]
+
+
+def test_table_1_names_the_published_test_submissions():
+    assert [entry.name for entry in load_experiment("table1", "paper").rescored] == ["tr_detr_test", "cg_detr_test"]
+
+
+EXPERIMENT = """
+kind: table
+number: 1
+layout: metrics
+title: T
+split: test
+metrics: [mAP]
+label_columns: [Method]
+run: {setting: qvhighlights, method: sa_detr, seeds: [2018]}
+rows: {a: {labels: [A], %s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("rescored: tr_detr_val", "row 'a': rescored: 'tr_detr_val' is not of split 'test'; expected '<method>_test'"),
+        ("rescored: _test", "row 'a': rescored: '_test'"),
+        ("variant: full, checkpoint: clean", "row 'a': setting 'qvhighlights' keeps no checkpoint 'clean'"),
+    ],
+)
+def test_rows_that_cannot_be_filled(tmp_path, row, words):
+    config = shutil.copytree(CONFIG, tmp_path / "config")
+    (config / "experiments/table1.yaml").write_text(EXPERIMENT % row)
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        load_experiment("table1", "paper", config)
 
 
 def test_figure_5_differs_in_denoising_alone():

@@ -43,9 +43,9 @@ class Checkout:
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600
         )
 
-    def planned(self, *targets: str) -> dict[str, int]:
+    def planned(self, *targets: str, config: tuple[str, ...] = ()) -> dict[str, int]:
         """Rule -> jobs that a run would execute."""
-        done = self.snakemake(*targets, dry=True)
+        done = self.snakemake(*targets, dry=True, config=config)
         text = done.stdout + done.stderr
         assert done.returncode == 0, text
         if "Job stats:" not in text:

@@ -66,6 +66,21 @@ def evaluate(
 
 
 @app.command()
+def rescore(setting: Setting, scale: Scale = "paper", results: Results = RESULTS, data_root: DataRoot = None) -> None:
+    """Score what other authors published: DATA_ROOT/released_predictions/<setting>/<method>_<split>.jsonl."""
+    from sadetr.reporting.published import left_aside, published_predictions
+    from sadetr.reporting.scoring import rescore
+
+    layout = make_layout(scale, results, data_root)
+    path = rescore(setting, layout)
+    for predictions in published_predictions(layout.published, resolve_dataset(setting, scale)):
+        print(f"rescored: {predictions.method} on {predictions.split}")
+    for other in left_aside(layout.published, setting):
+        print(f"left aside, not a prediction file: {other}")
+    print(path)
+
+
+@app.command()
 def submit(
     val: Annotated[Path, typer.Option(help="Predictions of the validation split.")],
     test: Annotated[Path, typer.Option(help="Predictions of the test split.")],

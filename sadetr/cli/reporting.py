@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from sadetr.cli.options import RESULTS, Results, Scale, app, print_paths
+from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, app, print_paths
 from sadetr.configuration import load_scale
 
 
 @app.command()
 def gather(scale: Scale = "mini", results: Results = RESULTS) -> None:
-    """Join the metrics of all runs into metrics.parquet."""
+    """Join the metrics of all runs, and of rescored predictions, into metrics.parquet."""
     from sadetr.reporting.command import gather_command
 
     print_paths(gather_command(load_scale(scale), results))
@@ -33,11 +33,12 @@ def figure(
     number: Annotated[int, typer.Argument(help="Number of the figure in the paper.")],
     scale: Scale = "mini",
     results: Results = RESULTS,
+    data_root: DataRoot = None,
 ) -> None:
     """Draw a figure as PDF, SVG and PNG."""
     from sadetr.reporting.command import figure_command
 
-    print_paths(figure_command(f"figure{number}", load_scale(scale), results))
+    print_paths(figure_command(f"figure{number}", load_scale(scale), results, data_root))
 
 
 @app.command()

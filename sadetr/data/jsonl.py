@@ -34,13 +34,20 @@ class Row:
         self.number = number
         """Line in the file, 1-based."""
         try:
-            self._fields = json.loads(line)
+            self._fields = json.loads(line, object_pairs_hook=self._object)
         except (ValueError, RecursionError) as error:
             if last:
                 self.fail("is not valid JSON and the last line: the file is cut off", "download or write it again")
             self.fail(f"is not valid JSON ({error})", "every line must hold one JSON object")
         if not isinstance(self._fields, dict):
             self.fail("is not a JSON object", "every line must hold one object with named fields")
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            names = [name for name, _ in pairs]
+            self.fail(f"field {max(names, key=names.count)!r} occurs twice", "keep one of them")
+        return fields
 
     def __contains__(self, name: str) -> bool:
         return name in self._fields
@@ -93,7 +100,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     """Rows of all lines that are not blank.
 
     Raises:
-        DataError: missing, empty, compressed under a plain name, not UTF-8, or not one JSON object per line.
+        DataError: missing, empty, compressed, not UTF-8, or not one JSON object per line.
     """
     lines = read_lines(path)
     last = max(lines)
@@ -107,13 +114,18 @@ def read_lines(path: Path) -> dict[int, str]:
     Raises:
         DataError: missing, empty, compressed under a plain name, or not UTF-8.
     """
-    lines = {number: line for number, line in enumerate(_read_text(path).split("\n"), 1) if line.strip()}
+    lines = {number: line for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()}
     if not lines:
         raise DataError(f"{path}: line 1: the file is empty; download or write it again")
     return lines
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Content of a text file.
+
+    Raises:
+        DataError: missing, unreadable, compressed, or not UTF-8.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -121,7 +133,8 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     if content.startswith(GZIP_MAGIC):
-        raise DataError(f"{path}: line 1: is gzip-compressed under a plain name; decompress it with gunzip first")
+        place = "" if path.suffix == ".gz" else " under a plain name"
+        raise DataError(f"{path}: line 1: is gzip-compressed{place}; decompress it with gunzip first")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.errors import SettingsError
-from sadetr.evaluation.baselines import baseline_rows
 from sadetr.evaluation.formats import FORMATS, differences_table, metrics_tables
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import Scores, metrics_of, score
@@ -62,6 +61,8 @@ def evaluate_command(
     if predictions is not None:
         rows = read_predictions(predictions, truth, dataset.highlights)
     else:
+        from sadetr.evaluation.baselines import baseline_rows
+
         training = None if train_annotations is None else read_annotations(train_annotations, dataset.clip_length)
         rows = baseline_rows(baseline, truth, training=training, clip_length=dataset.clip_length, seed=seed)
     scores = _score(rows, truth, dataset)

@@ -156,4 +156,4 @@ def _ranked(windows: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[
 def _by_magnitude(sizes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Indices grouped by the power of two that holds the size."""
     magnitudes = np.frexp(sizes - 0.5)[1]
-    return [np.flatnonzero(magnitudes == magnitude) for magnitude in np.unique(magnitudes)]
+    return [np.flatnonzero(magnitudes == magnitude) for magnitude in set(magnitudes.tolist())]

@@ -1,8 +1,10 @@
 """What the command line calls: each function reads the runs of one scale below ``<results>/<scale>`` and reports.
 
-``results`` is the folder that holds all scales. Functions that write return the paths written.
+``results`` is the folder that holds all scales, ``data_root`` that of real data. Functions that write return the paths
+written.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from sadetr.configuration import ScaleSettings
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.files import atomic_write_text
+from sadetr.layout import Layout
 from sadetr.reporting.comparison import (
     FAILING,
     HEADER,
@@ -23,7 +26,7 @@ from sadetr.reporting.comparison import (
     printed,
     summary,
 )
-from sadetr.reporting.figures import convergence_figure, write_figure
+from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
 from sadetr.reporting.metrics import ScaleResults, gather
 from sadetr.reporting.paper import load_paper_table, load_tolerances
 from sadetr.reporting.renderers import write_table
@@ -31,19 +34,20 @@ from sadetr.reporting.tables import build_table
 
 
 def gather_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:
-    """Join the metrics of the runs of the named experiments (default: all) into ``metrics.parquet``.
+    """Join the metrics of the named experiments (default: all) into ``metrics.parquet``: runs and rescored predictions.
 
-    Runs that are not there yet are left out.
+    Files that are not there yet are left out.
 
     Raises:
-        ResultsError: none of the runs is there, or one is unreadable.
+        ResultsError: there is nothing to join, or a file is unreadable.
     """
-    source = ScaleResults(results, scale)
-    runs = dict.fromkeys(run for experiment in _load(names, scale) for run in experiment.runs)
-    paths = [source.run_folder(run) / "metrics.parquet" for run in runs]
-    out = source.folder / "metrics.parquet"
-    gather([path for path in paths if path.exists()], out)
-    return [out]
+    layout = Layout(scale, results)
+    experiments = _load(names, scale)
+    runs = dict.fromkeys(run for experiment in experiments for run in experiment.runs)
+    settings = dict.fromkeys(setting for experiment in experiments for setting in experiment.settings)
+    paths = [*(layout.run(run).metrics for run in runs), *map(layout.rescored, settings)]
+    gather([path for path in paths if path.exists()], layout.metrics)
+    return [layout.metrics]
 
 
 def table_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]:
@@ -53,24 +57,25 @@ def table_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]:
         SettingsError: no such table, or the paper's numbers do not fit it.
         ResultsError: a run's metrics are unreadable.
     """
-    return _render(name, "table", scale, results)
+    return _render(name, "table", scale, ScaleResults(results, scale))
 
 
-def figure_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]:
+def figure_command(name: str, scale: ScaleSettings, results: Path, data_root: Path | None = None) -> list[Path]:
     """Draw a figure, ``figure5`` say, to ``figures/<name>.{pdf,svg,png}``.
 
     Raises:
         SettingsError: no such figure.
-        ResultsError: none of its runs is there, or one is unreadable.
+        ResultsError: there is nothing to draw, or a run is unreadable.
+        DataError: a published log is malformed.
     """
-    return _render(name, "figure", scale, results)
+    return _render(name, "figure", scale, ScaleResults(results, scale, data_root))
 
 
-def _render(name: str, kind: str, scale: ScaleSettings, results: Path) -> list[Path]:
+def _render(name: str, kind: str, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     experiment = _load_kind(name, kind, scale)
     if experiment.layout not in LAYOUTS:
         raise SettingsError(f"{name}: no layout {experiment.layout!r}; known: {', '.join(LAYOUTS)}")
-    return LAYOUTS[experiment.layout](experiment, scale, ScaleResults(results, scale))
+    return LAYOUTS[experiment.layout](experiment, scale, source)
 
 
 def _metrics(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
@@ -82,6 +87,8 @@ def _metrics(experiment: Experiment, scale: ScaleSettings, source: ScaleResults)
 def _convergence(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """Validation curves."""
     figure = convergence_figure(experiment, scale, source)
+    if scale.data != "generated" and (absent := absent_logs(experiment, source)):
+        print(f"{experiment.name}: no published log of {', '.join(absent)}", file=sys.stderr)
     return write_figure(figure, source.folder / "figures", experiment.name)
 
 

@@ -9,38 +9,44 @@ within tolerance  -tolerance <= d < 0
 below             d < -tolerance
 not reported      the paper gives no number (a curve of a figure, say)
 missing           a seed of the row is not trained, not evaluated, or had no query to score
+differs           published predictions: abs(d) > tolerance, in either direction
 ================  =============================================================
 
-At every other scale a number that is there is "not comparable", with the reason, whatever its size.
+At every other scale a number of a run is "not comparable", with the reason, whatever its size. What published
+predictions score here checks the scorer, not a training: it is compared at every scale with real queries, and must be
+what their authors printed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from sadetr.configuration import ScaleSettings
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.markup import csv_text, escape_html, escape_markdown, html_page, markdown_banner, markdown_grid
 from sadetr.reporting.metrics import ScaleResults, Score
-from sadetr.reporting.paper import PaperTable, PaperValue
+from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances
 from sadetr.reporting.tables import ABSENT
 
-VERDICTS = ("above", "reached", "within tolerance", "below", "not reported", "not comparable", "missing")
-Verdict = Literal["above", "reached", "within tolerance", "below", "not reported", "not comparable", "missing"]
-
-FAILING = ("below", "missing")
+Verdict = Literal[
+    "above", "reached", "within tolerance", "below", "differs", "not reported", "not comparable", "missing"
+]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+FAILING = ("below", "differs", "missing")
 
 
 @dataclass(frozen=True)
 class ComparedCell:
     """One cell: ours and the paper's in percent, difference and tolerance in percentage points (None = there is none).
 
-    ``reason`` says why a number is missing or not comparable, "" otherwise.
+    ``kind`` says whether ours is of a run or of published predictions. ``reason`` says why a number is missing or not
+    comparable, "" otherwise.
     """
 
     experiment: str
     row: str
+    kind: Literal["trained", "rescored"]
     label: str
     split: str
     metric: str
@@ -59,7 +65,10 @@ class ComparedCell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All cells that have a run, in the order of the experiments; ``banner`` is empty at a comparable scale."""
+    """All cells that have a run or published predictions, in the order of the experiments.
+
+    ``banner`` is empty at a comparable scale.
+    """
 
     scale: str
     banner: str
@@ -82,50 +91,52 @@ def compare(
     experiments: Sequence[tuple[Experiment, PaperTable | None]],
     scale: ScaleSettings,
     results: ScaleResults,
-    tolerances: dict[str, float],
+    tolerances: Tolerances,
 ) -> Comparison:
-    """Judge every cell that has a run; an experiment without paper numbers (None) counts for completeness.
+    """Judge every cell that has a run or published predictions.
+
+    An experiment without paper numbers (None) counts for completeness; published predictions that are not there leave
+    no cell.
 
     Raises:
         SettingsError: a metric has no tolerance, the paper lacks a row, or its number is of another split.
-        ResultsError: a run's metrics are unreadable or belong to another run.
+        ResultsError: metrics are unreadable or belong to another run.
     """
-    cells = [
-        _compare_cell(experiment, row, metric, paper, scale, results.score(experiment, row, metric), tolerances)
-        for experiment, paper in experiments
-        for row in experiment.rows
-        if row.runs
-        for metric in experiment.metrics
-    ]
+    cells = []
+    for experiment, table in experiments:
+        for row in experiment.rows:
+            for metric in experiment.metrics if row.runs else ():
+                score = results.score(experiment, row, metric)
+                cells.append(_trained_cell(experiment, row, metric, table, scale, score, tolerances))
+            for metric in experiment.metrics if row.rescored else ():
+                score = results.rescored(row.rescored, metric)
+                if score.state != "no file":
+                    cells.append(_rescored_cell(experiment, row, metric, table, score, tolerances.rescored))
     return Comparison(scale.name, scale.label, scale.comparable, tuple(cells))
 
 
-def _compare_cell(
+def _trained_cell(
     experiment: Experiment,
     row: Row,
     metric: str,
     table: PaperTable | None,
     scale: ScaleSettings,
     score: Score,
-    tolerances: dict[str, float],
+    tolerances: Tolerances,
 ) -> ComparedCell:
     paper = _paper_value(experiment, row, metric, table)
-    tolerance = difference = None
+    tolerance = None
     if table is not None and paper is not None:
-        if metric not in tolerances:
+        tolerance = tolerances.of(row.runs[0].setting, metric)
+        if tolerance is None:
             path = table.path.with_name("tolerances.yaml")
             raise SettingsError(f"{path}: no tolerance for metric {metric!r}; add one with its reason")
-        tolerance = tolerances[metric]
-        if scale.comparable and score.mean is not None:
-            difference = round(round(score.mean, 2) - paper.value, 2)
+    difference = _difference(score, paper) if scale.comparable else None
     verdict, reason = _verdict(score, scale, difference, tolerance)
-    # A check mark stands for its column's name.
-    labels = [name if row.labels[name] == "x" else row.labels[name] for name in experiment.label_columns]
-    return ComparedCell(
-        experiment=experiment.name,
-        row=row.key,
-        label=" ".join(label for label in labels if label),
-        split=experiment.split,
+    return _cell(
+        experiment,
+        row,
+        kind="trained",
         metric=metric,
         score=score,
         paper=paper,
@@ -134,6 +145,44 @@ def _compare_cell(
         verdict=verdict,
         reason=reason,
     )
+
+
+def _rescored_cell(
+    experiment: Experiment, row: Row, metric: str, table: PaperTable | None, score: Score, tolerance: float
+) -> ComparedCell:
+    paper = _paper_value(experiment, row, metric, table)
+    difference = _difference(score, paper)
+    if score.mean is None:
+        verdict, reason = "missing", score.state
+    elif difference is None:
+        verdict, reason = "not reported", ""
+    else:
+        verdict, reason = ("reached" if abs(difference) <= tolerance else "differs"), ""
+    return _cell(
+        experiment,
+        row,
+        kind="rescored",
+        metric=metric,
+        score=score,
+        paper=paper,
+        difference=difference,
+        tolerance=None if paper is None else tolerance,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _cell(experiment: Experiment, row: Row, **fields: Any) -> ComparedCell:
+    # A check mark stands for its column's name.
+    labels = [name if row.labels[name] == "x" else row.labels[name] for name in experiment.label_columns]
+    label = " ".join(label for label in labels if label)
+    return ComparedCell(experiment=experiment.name, row=row.key, label=label, split=experiment.split, **fields)
+
+
+def _difference(score: Score, paper: PaperValue | None) -> float | None:
+    if score.mean is None or paper is None:
+        return None
+    return round(round(score.mean, 2) - paper.value, 2)
 
 
 def _paper_value(experiment: Experiment, row: Row, metric: str, table: PaperTable | None) -> PaperValue | None:
@@ -168,15 +217,15 @@ def _verdict(
 
 def comparison_csv(comparison: Comparison) -> str:
     """One line per cell, for programs: two decimals, empty where there is no number."""
-    header = ["experiment", "row", "label", "split", "metric", "ours", "ours_std", "seeds"]
+    header = ["experiment", "row", "kind", "label", "split", "metric", "ours", "ours_std", "seeds"]
     header += ["paper", "paper_std", "difference", "tolerance", "verdict", "reason", "note"]
     lines = [header]
     for cell in comparison.cells:
         score, paper = cell.score, cell.paper
-        line = [cell.experiment, cell.row, cell.label, cell.split, cell.metric]
+        line = [cell.experiment, cell.row, cell.kind, cell.label, cell.split, cell.metric]
         line += [_decimal(score.mean), _decimal(score.std), f"{score.found}/{score.wanted}"]
         line += [_decimal(paper.value if paper else None), _decimal(paper.std if paper else None)]
-        line += [_decimal(cell.difference), _decimal(cell.tolerance), cell.verdict, cell.reason]
+        line += [_decimal(cell.difference), _tolerance(cell.tolerance), cell.verdict, cell.reason]
         lines.append([*line, paper.note if paper else ""])
     return csv_text(lines)
 
@@ -191,12 +240,18 @@ def printed(cell: ComparedCell) -> tuple[str, ...]:
         ours += f" ± {cell.score.std:.2f}"
     paper = _decimal(cell.paper.value if cell.paper else None) or ABSENT
     difference = ABSENT if cell.difference is None else f"{cell.difference:+.2f}"
-    tolerance = ABSENT if cell.tolerance is None else f"{cell.tolerance:.2f}"
-    return (cell.row, cell.metric, ours, paper, difference, tolerance, cell.verdict_text)
+    tolerance = _tolerance(cell.tolerance) or ABSENT
+    row = f"{cell.row} (rescored)" if cell.kind == "rescored" else cell.row
+    return (row, cell.metric, ours, paper, difference, tolerance, cell.verdict_text)
 
 
 def _decimal(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
+
+
+def _tolerance(value: float | None) -> str:
+    """Two decimals, or as many as it has."""
+    return max(_decimal(value), f"{value:g}", key=len) if value is not None else ""
 
 
 def summary(comparison: Comparison) -> str:
@@ -220,7 +275,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_CLASSES = {"above": "good", "reached": "good", "within tolerance": "good", "below": "bad", "missing": "bad"}
+_CLASSES = dict.fromkeys(("above", "reached", "within tolerance"), "good") | dict.fromkeys(FAILING, "bad")
 
 
 def comparison_html(comparison: Comparison) -> str:

@@ -1,13 +1,16 @@
 """Figures from the runs' histories: seaborn on matplotlib, style in ``paper.mplstyle``, equal inputs, equal bytes."""
 
+import itertools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sadetr.configuration import ScaleSettings
 from sadetr.errors import ResultsError
-from sadetr.experiments import Experiment
+from sadetr.experiments import Experiment, Row
 from sadetr.files import atomic_path
 from sadetr.reporting.metrics import ScaleResults, read_history
+from sadetr.reporting.published import LOGS, Curve, read_curves
 
 if TYPE_CHECKING:
     import pandas
@@ -20,28 +23,36 @@ METADATA = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
 }
+OURS = ("", (3, 1, 1, 1), (1, 1), (5, 1, 1, 1, 1, 1))
+"""Line styles of our own curves; published logs are dashed, each with a dash of its own length."""
+PUBLISHED = ((4, 1.5), (2, 1), (7, 2), (4, 4), (2, 3), (10, 2))
 
 
 def convergence_data(experiment: Experiment, results: ScaleResults) -> "pandas.DataFrame":
     """Validation curves in long format: columns curve, seed, epoch (1-based) and the experiment's metric, in percent.
 
-    Epochs without validation and runs without a history are left out.
+    Epochs without validation, runs without a history and published logs that are not there are left out; the seed of
+    a published log is 0.
 
     Raises:
-        ResultsError: no run has a history, or one cannot be read.
+        ResultsError: there is not one curve, or a history cannot be read.
+        DataError: the published logs are malformed.
     """
     import pandas
 
-    (metric,), (label,) = experiment.metrics, experiment.label_columns
+    metric = experiment.metrics[0]
     column = f"{experiment.split}/{metric}"
     frames = []
     for row in experiment.rows:
+        curve = _legend(experiment, row)
         for run in row.runs:
-            path = results.run_folder(run) / "history.parquet"
-            if not path.exists():
-                continue
-            frame = read_history(path, ["epoch", column]).to_pandas().dropna()
-            frames.append(frame.rename(columns={column: metric}).assign(curve=row.labels[label], seed=run.seed))
+            path = results.run(run).history
+            if path.exists():
+                frame = read_history(path, ["epoch", column]).to_pandas().dropna()
+                frames.append(frame.rename(columns={column: metric}).assign(curve=curve, seed=run.seed))
+        if (log := _published(experiment, row, results)) is not None:
+            points = {"epoch": log.epochs, metric: log.values, "curve": curve, "seed": 0}
+            frames.append(pandas.DataFrame(points))
     if not frames:
         raise ResultsError(
             f"{results.folder / 'runs'}: no run of {experiment.name} has a history.parquet. Train them first: "
@@ -50,14 +61,37 @@ def convergence_data(experiment: Experiment, results: ScaleResults) -> "pandas.D
     return pandas.concat(frames, ignore_index=True)
 
 
+def absent_logs(experiment: Experiment, results: ScaleResults) -> list[str]:
+    """Methods whose published log the experiment names and that is not there.
+
+    Raises:
+        DataError: the published logs are malformed.
+    """
+    rows = [row for row in experiment.rows if row.published_log is not None]
+    return [row.published_log.method for row in rows if _published(experiment, row, results) is None]
+
+
+def _published(experiment: Experiment, row: Row, results: ScaleResults) -> Curve | None:
+    root, log = results.layout.published, row.published_log
+    if root is None or log is None or not (path := root / log.setting / LOGS).exists():
+        return None
+    metric = experiment.metrics[0]
+    return read_curves(path, [metric]).get((log.method, metric))
+
+
+def _legend(experiment: Experiment, row: Row) -> str:
+    label = row.labels[experiment.label_columns[0]]
+    return label if row.published_log is None else f"{label}, published log"
+
+
 def convergence_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleResults) -> "Figure":
     """Validation metric per epoch, one curve per row; the dot is the best epoch.
 
     Rows with several seeds show their mean with a band of one standard deviation. Rows whose runs are missing keep
-    their place in the legend, as "not run".
+    their place in the legend, as "not run"; published logs that are missing do not.
 
     Raises:
-        ResultsError: as :func:`convergence_data`.
+        ResultsError, DataError: as :func:`convergence_data`.
     """
     import seaborn
     from matplotlib.figure import Figure
@@ -65,31 +99,35 @@ def convergence_figure(experiment: Experiment, scale: ScaleSettings, results: Sc
     from matplotlib.ticker import MaxNLocator
 
     data = convergence_data(experiment, results)
-    metric, label = experiment.metrics[0], experiment.label_columns[0]
-    curves = [row.labels[label] for row in experiment.rows]
-    palette = dict(zip(curves, seaborn.color_palette("colorblind", len(curves)), strict=True))
-    dashes = dict(zip(curves, ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1)], strict=False))
+    metric = experiment.metrics[0]
+    means = data.groupby(["curve", "epoch"], sort=True)[metric].mean()
+    drawn = set(means.index.get_level_values("curve"))
+    ours = [_legend(experiment, row) for row in experiment.rows if row.published_log is None]
+    published = [_legend(experiment, row) for row in experiment.rows if row.published_log is not None]
+    curves = ours + [curve for curve in published if curve in drawn]
+    # Colours and dashes follow the experiment's rows, so that an absent log does not repaint the others.
+    palette = dict(zip(ours + published, seaborn.color_palette("colorblind", len(ours + published)), strict=True))
+    dashes = dict(zip(ours, itertools.cycle(OURS), strict=False))
+    dashes |= dict(zip(published, itertools.cycle(PUBLISHED), strict=False))
     with context(STYLE):
-        figure = Figure()
+        figure = Figure(figsize=(3.4, 2.2 + 0.15 * math.ceil((len(curves) + 1) / 2)))
         axes = figure.subplots()
         style = {"palette": palette, "hue_order": curves, "dashes": dashes, "style_order": curves}
         seaborn.lineplot(
             data, x="epoch", y=metric, hue="curve", style="curve", errorbar="sd", legend=False, ax=axes, **style
         )
-        means = data.groupby(["curve", "epoch"], sort=True)[metric].mean()
         for curve in curves:
             # An empty line carries the legend's entry also where there is no curve.
-            missing = "" if curve in means.index.get_level_values("curve") else " (not run)"
-            line = axes.plot([], [], color=palette[curve], label=curve + missing)[0]
+            line = axes.plot([], [], color=palette[curve], label=curve if curve in drawn else f"{curve} (not run)")[0]
             if dashes[curve]:
                 line.set_dashes(dashes[curve])
-            if not missing:
+            if curve in drawn:
                 epoch = means[curve].idxmax()
                 axes.plot(epoch, means[curve, epoch], "o", color=palette[curve], clip_on=False)
         axes.plot([], [], "o", color="0.35", label="best epoch")
         axes.set(xlabel="Epoch", ylabel=f"{experiment.split} {metric} (%)", title=scale.label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="best")
+        figure.legend(loc="outside lower center", ncols=2, fontsize=6, columnspacing=1.0)
     return figure
 
 

@@ -42,9 +42,11 @@ th, td { padding: .15rem .6rem; text-align: center; white-space: nowrap; font-va
 th { font-weight: 600; vertical-align: bottom; }
 th[scope=row] { text-align: left; font-weight: 400; }
 thead tr:first-child th:first-child, tbody td:first-child { text-align: left; }
+.wide th, .wide td { padding: .15rem .3rem; font-size: .9em; }
 .unit { font-weight: 400; font-size: .85em; color: #595959; }
 thead { border-bottom: 1px solid; }
 td.paper { color: #595959; }
+td.rescored { color: #1f4e79; }
 .banner { border: 1px solid #8a4b00; background: #fff4e5; color: #6b3a00; padding: .5rem .75rem; font-weight: 600; }
 .notes { font-size: .85em; padding-left: 0; list-style: none; max-width: 60rem; }
 .good { color: #0b5c4a; }

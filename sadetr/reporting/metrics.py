@@ -1,6 +1,8 @@
 """Metrics in long format: one row per run, split, checkpoint and metric, with what the run was made of and on.
 
-A run writes its own ``metrics.parquet`` and ``history.parquet``; :func:`gather` joins the former into one file.
+A run has its own ``metrics.parquet`` and ``history.parquet``, and the published predictions of a benchmark setting have
+a file like the former; :func:`gather` joins these into one. Of published predictions no more is known than their
+method, split and bytes: the columns about a training are null.
 """
 
 import itertools
@@ -15,8 +17,9 @@ import pyarrow.parquet as pq
 
 from sadetr.configuration import ScaleSettings
 from sadetr.errors import ResultsError
-from sadetr.experiments import Experiment, Row, RunId
+from sadetr.experiments import Experiment, Predictions, Row, RunId
 from sadetr.files import atomic_path
+from sadetr.layout import Layout, RunFolder
 
 KEY_COLUMNS = ("scale", "setting", "method", "variant", "seed", "split", "checkpoint", "metric")
 SYSTEM_COLUMNS = (
@@ -29,10 +32,13 @@ SYSTEM_COLUMNS = (
     "numpy",
     "train_seconds",
 )
+TRAINING_COLUMNS = ("variant", "seed", "checkpoint", "epoch", *SYSTEM_COLUMNS)
+"""Null in every row of published predictions and in no other."""
+TRAINED, RELEASED = "trained", "released predictions"
 
 
-def _column(name: str, kind: pa.DataType, nullable: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable)
+def _column(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=name == "value" or name in TRAINING_COLUMNS)
 
 
 SCHEMA = pa.schema(
@@ -46,21 +52,24 @@ SCHEMA = pa.schema(
         _column("checkpoint", pa.string()),  # best | clean | last: DatasetSettings.checkpoints
         _column("epoch", pa.int64()),  # of that checkpoint, 1-based
         _column("metric", pa.string()),
-        _column("value", pa.float64(), nullable=True),  # percent, unrounded; null = no query to score
-        _column("origin", pa.string()),
+        _column("value", pa.float64()),  # percent, unrounded; null = no query to score
+        _column("origin", pa.string()),  # trained | released predictions
         _column("data", pa.string()),  # generated | simulated | official
+        _column("predictions_sha256", pa.string()),  # of the file that was scored
         *(_column(name, pa.float64() if name == "train_seconds" else pa.string()) for name in SYSTEM_COLUMNS),
     ]
 )
 _VOCABULARY = {
     "checkpoint": {"best", "clean", "last"},
-    "origin": {"trained"},
+    "origin": {TRAINED, RELEASED},
     "data": {"generated", "simulated", "official"},
 }
 
 
 def write_run_metrics(rows: Sequence[Mapping[str, Any]], path: Path | str) -> None:
-    """Write the metrics of one run; each row maps every column of :data:`SCHEMA` to its value.
+    """Write the metrics of one run, or of published predictions.
+
+    Each row maps every column of :data:`SCHEMA` to its value.
 
     Raises:
         ResultsError: a row misses or adds a column, holds a value of the wrong type, or repeats another row's key.
@@ -79,11 +88,14 @@ def _check_row(row: Mapping[str, Any], place: str) -> None:
     for faults, what in ((set(SCHEMA.names) - row.keys(), "missing"), (row.keys() - set(SCHEMA.names), "unknown")):
         if faults:
             raise ResultsError(f"{place}: {what} column {', '.join(sorted(faults))}; known: {', '.join(SCHEMA.names)}")
-    for field in SCHEMA:
-        if row[field.name] is None and not field.nullable:
-            raise ResultsError(f"{place}: column {field.name!r} must not be empty")
+    for name in SCHEMA.names:
+        unknown = row["origin"] == RELEASED and name in TRAINING_COLUMNS
+        if row[name] is None and not unknown and name != "value":
+            raise ResultsError(f"{place}: column {name!r} must not be empty")
+        if row[name] is not None and unknown:
+            raise ResultsError(f"{place}: column {name!r} must be empty for {RELEASED}, found {row[name]!r}")
     for name, words in _VOCABULARY.items():
-        if row[name] not in words:
+        if row[name] is not None and row[name] not in words:
             raise ResultsError(f"{place}: column {name!r} holds {row[name]!r}; valid: {', '.join(sorted(words))}")
     if row["value"] is not None and not 0 <= row["value"] <= 100:  # also refuses NaN
         raise ResultsError(
@@ -132,24 +144,25 @@ def read_metrics(path: Path | str) -> pa.Table:
 
 
 def gather(paths: Iterable[Path | str], out: Path | str) -> None:
-    """Join the metrics of many runs into one file, sorted by key.
+    """Join the metrics of many runs, and of published predictions, into one file, sorted by key.
 
     The file's metadata name the scale, the number of runs and the commits. Equal inputs give equal bytes, whatever
     the order of ``paths``.
 
     Raises:
-        ResultsError: no input, an unreadable input, several scales, or one run twice.
+        ResultsError: nothing to join, an unreadable input, several scales, or one run twice.
     """
     out = Path(out)
     tables = [read_metrics(path) for path in paths]
-    if not tables:
+    if not any(map(len, tables)):
         raise ResultsError(f"{out}: there is no run to gather. Train and evaluate one first: 'snakemake --cores 1 all'")
     table = pa.concat_tables(tables)
     scales = sorted(set(table["scale"].to_pylist()))
     if len(scales) != 1:
         raise ResultsError(f"{out}: runs of different scales ({', '.join(scales)}) do not belong in one file")
-    runs = set(zip(*(table[name].to_pylist() for name in ("setting", "method", "variant", "seed")), strict=True))
-    commits = " ".join(sorted(set(table["commit"].to_pylist())))
+    columns = ("commit", "origin", "setting", "method", "variant", "seed")
+    runs = {run for run in zip(*(table[name].to_pylist() for name in columns), strict=True) if run[1] == TRAINED}
+    commits = " ".join(sorted({commit for commit, *_ in runs}))
     _write(table, out, {"sadetr.scale": scales[0], "sadetr.runs": str(len(runs)), "sadetr.commits": commits})
 
 
@@ -171,14 +184,15 @@ def read_history(path: Path | str, columns: Sequence[str]) -> pa.Table:
 class Score:
     """One cell of ours: mean and sample standard deviation over the seeds that are there, in percent, unrounded.
 
-    ``std`` is None with fewer than two seeds; ``mean`` is None unless ``state`` is "scored".
+    ``std`` is None with fewer than two seeds; ``mean`` is None unless ``state`` is "scored". Published predictions
+    count as one seed.
     """
 
     mean: float | None
     std: float | None
     found: int
     wanted: int
-    state: Literal["scored", "not run", "not evaluated", "no queries"]
+    state: Literal["scored", "not run", "not evaluated", "no queries", "no file"]
 
     @property
     def complete(self) -> bool:
@@ -186,17 +200,22 @@ class Score:
         return self.found == self.wanted
 
 
+_Values = dict[tuple[str, ...], float | None]
+
+
 class ScaleResults:
-    """The runs of one scale, below ``<results>/<scale>/runs``; each file is read once."""
+    """The runs and rescored predictions of one scale, below ``<results>/<scale>``; each file is read once."""
 
-    def __init__(self, results: Path | str, scale: ScaleSettings) -> None:
-        self.folder = Path(results) / scale.name
+    def __init__(self, results: Path | str, scale: ScaleSettings, data_root: Path | None = None) -> None:
+        self.layout = Layout(scale, Path(results), data_root)
+        self.folder = self.layout.folder
         self._scale = scale
-        self._cache: dict[RunId, dict[tuple[str, str, str], float | None] | None] = {}
+        self._cache: dict[RunId, _Values | None] = {}
+        self._rescored: dict[str, _Values] = {}
 
-    def run_folder(self, run: RunId) -> Path:
-        """Where a run keeps its files."""
-        return self.folder / "runs" / run.folder
+    def run(self, run: RunId) -> RunFolder:
+        """Files of a run."""
+        return self.layout.run(run)
 
     def score(self, experiment: Experiment, row: Row, metric: str) -> Score:
         """Our number for one cell, over the row's seeds.
@@ -214,14 +233,13 @@ class ScaleResults:
         state = "no queries" if found else "not run" if all(score is None for score in scores) else "not evaluated"
         return Score(None, None, len(found), len(scores), state)
 
-    def _values(self, run: RunId) -> dict[tuple[str, str, str], float | None] | None:
+    def _values(self, run: RunId) -> _Values | None:
         if run not in self._cache:
-            path = self.run_folder(run) / "metrics.parquet"
+            path = self.run(run).metrics
             self._cache[run] = self._load(path, run) if path.exists() else None
         return self._cache[run]
 
-    def _load(self, path: Path, run: RunId) -> dict[tuple[str, str, str], float | None]:
-        rows = read_metrics(path).to_pylist()
+    def _load(self, path: Path, run: RunId) -> _Values:
         expected = {
             "scale": self._scale.name,
             "setting": run.setting,
@@ -230,11 +248,40 @@ class ScaleResults:
             "seed": run.seed,
             "data": self._scale.data,
         }
-        for number, row in enumerate(rows, start=1):
-            for column, value in expected.items():
-                if row[column] != value:
-                    raise ResultsError(
-                        f"{path}: row {number} says {column} = {row[column]!r}, expected {value!r}: the file "
-                        "belongs to another run. Delete the run's folder and run it again."
-                    )
+        rows = _checked(path, expected, "the file belongs to another run. Delete the run's folder and run it again.")
         return {(row["split"], row["checkpoint"], row["metric"]): row["value"] for row in rows}
+
+    def rescored(self, predictions: Predictions, metric: str) -> Score:
+        """The score of published predictions; its state is "no file" where there are none.
+
+        Raises:
+            ResultsError: their metrics are unreadable, or were made at another scale.
+        """
+        if predictions.setting not in self._rescored:
+            self._rescored[predictions.setting] = self._load_rescored(predictions.setting)
+        values = self._rescored[predictions.setting]
+        if not any(key[:2] == (predictions.method, predictions.split) for key in values):
+            return Score(None, None, 0, 1, "no file")
+        key = (predictions.method, predictions.split, metric)
+        value = values.get(key)
+        state = "scored" if value is not None else "no queries" if key in values else "not evaluated"
+        return Score(value, None, int(key in values), 1, state)
+
+    def _load_rescored(self, setting: str) -> _Values:
+        path = self.layout.rescored(setting)
+        if not path.exists():
+            return {}
+        expected = {"scale": self._scale.name, "setting": setting, "origin": RELEASED}
+        rows = _checked(path, expected, f"delete it and run 'python -m sadetr rescore --setting {setting}'.")
+        return {(row["method"], row["split"], row["metric"]): row["value"] for row in rows}
+
+
+def _checked(path: Path, expected: Mapping[str, Any], remedy: str) -> list[dict[str, Any]]:
+    """Rows of a metrics file, all of which say what is ``expected``."""
+    rows = read_metrics(path).to_pylist()
+    for number, row in enumerate(rows, start=1):
+        for column, value in expected.items():
+            if row[column] != value:
+                found = f"{column} = {row[column]!r}"
+                raise ResultsError(f"{path}: row {number} says {found}, expected {value!r}: {remedy}")
+    return rows

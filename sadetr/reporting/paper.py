@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sadetr.configuration import CONFIG, load_yaml, validate
 from sadetr.errors import SettingsError
 from sadetr.experiments import Row
+from sadetr.settings import Record
 
 PAPER = CONFIG / "paper"
 
@@ -111,17 +112,30 @@ def _parse(record: dict[str, str], place: str) -> PaperValue:
         raise SettingsError(f"{place}: column {fault['loc'][0]!r}: {fault['msg']}, found {fault['input']!r}") from None
 
 
-class Tolerances(RootModel[dict[str, Annotated[float, Field(gt=0, le=100)]]]):
-    """Metric -> how far below the paper a cell may lie and still count as reproduced, in percentage points."""
-
-    model_config = ConfigDict(frozen=True)
+Tolerance = Annotated[float, Field(gt=0, le=100)]
 
 
-def load_tolerances(folder: Path = PAPER) -> dict[str, float]:
+class Tolerances(Record):
+    """How far below the paper a cell may lie and still count as reproduced, in percentage points."""
+
+    model_config = ConfigDict(extra="allow", strict=False)
+    __pydantic_extra__: dict[str, Tolerance]
+
+    rescored: Tolerance
+    """Of published predictions, in either direction."""
+    settings: dict[str, dict[str, Tolerance]] = Field(default_factory=dict)
+    """Benchmark setting -> metric -> tolerance there."""
+
+    def of(self, setting: str, metric: str) -> float | None:
+        """Tolerance of a metric of trained runs; None where none is written down."""
+        return self.settings.get(setting, {}).get(metric, self.__pydantic_extra__.get(metric))
+
+
+def load_tolerances(folder: Path = PAPER) -> Tolerances:
     """Read ``<folder>/tolerances.yaml``; the reason for each number stands there as a comment.
 
     Raises:
         SettingsError: the file is missing or a tolerance is not a positive number.
     """
     path = folder / "tolerances.yaml"
-    return validate(Tolerances, load_yaml(path), path).root
+    return validate(Tolerances, load_yaml(path), path)

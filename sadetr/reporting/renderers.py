@@ -20,22 +20,22 @@ INDENT = "  "
 def render_csv(table: Table) -> str:
     """One line per row, for programs: two decimals, empty where there is no number, the reason in ``status``.
 
-    Every metric has a column of ours and a ``_paper`` column, with ``_std`` columns where any row has a spread.
+    Every metric has a column of ours and a ``_paper`` column, a ``_rescored`` column where any row is rescored, and
+    ``_std`` columns where any row has a spread.
     """
-    sides = [("", "ours"), ("_paper", "paper")]
     with_std = [
-        side for _, side in sides if any(getattr(c, side).std is not None for row in table.rows for c in row.cells)
+        side for side in table.sides if any(getattr(c, side).std is not None for row in table.rows for c in row.cells)
     ]
     header = ["row", *table.label_headings]
     for column in table.columns:
-        for suffix, side in sides:
-            header += [column.metric + suffix, *([f"{column.metric}{suffix}_std"] if side in with_std else [])]
+        for side in table.sides:
+            name = column.metric if side == "ours" else f"{column.metric}_{side}"
+            header += [name, *([f"{name}_std"] if side in with_std else [])]
     lines = [[*header, "status", "notes", "comparability"]]
     for row in table.rows:
         line = [row.key, *("x" if label == CHECK else label for label in row.labels)]
         for cell in row.cells:
-            for _, side in sides:
-                number = getattr(cell, side)
+            for side, number in zip(table.sides, cell.numbers(table.sides), strict=True):
                 line += [_decimal(number.value), *([_decimal(number.std)] if side in with_std else [])]
         lines.append([*line, row.status, _notes(table, row), table.banner or "comparable"])
     return csv_text(lines)
@@ -58,16 +58,17 @@ def _notes(table: Table, row: TableRow) -> str:
 
 
 def render_markdown(table: Table) -> str:
-    """A document with one grid; each cell reads "ours / paper"."""
+    """A document with one grid; each cell reads "ours / paper", or "ours / rescored / paper"."""
     header = [escape_markdown(heading) for heading in table.headings]
-    header += [escape_markdown(f"{column.group} {column.heading}".strip()) for column in table.columns]
+    grouped = bool(table.groups)
+    header += [escape_markdown(f"{c.group if grouped else ''} {c.heading}".strip()) for c in table.columns]
     rows = []
     for row in table.rows:
         first, *others = [escape_markdown(name) for name in table.names(row)]
-        cells = [f"{_markdown_number(cell.ours)} / {_markdown_number(cell.paper)}" for cell in row.cells]
+        cells = [" / ".join(map(_markdown_number, cell.numbers(table.sides))) for cell in row.cells]
         rows.append([first + escape_markdown(row.mark), *others, *cells])
     notes = [f"{escape_markdown(mark)} {escape_markdown(text)}" for mark, text in table.footnotes]
-    remarks = ["Each cell: ours / paper.", *table.remarks]
+    remarks = [f"Each cell: {' / '.join(table.sides)}.", *table.remarks]
     parts = [
         f"# {escape_markdown(table.caption)}",
         *markdown_banner(table.banner),
@@ -86,6 +87,7 @@ def _markdown_number(number: Number) -> str:
 def render_latex(table: Table) -> str:
     r"""A ``table*`` to ``\input`` into a document that loads booktabs, amssymb and textcomp."""
     names = len(table.headings)
+    size = r"\scriptsize\setlength{\tabcolsep}{2pt}" if _wide(table) else r"\footnotesize\setlength{\tabcolsep}{3pt}"
     lines = [
         r"% Needs \usepackage{booktabs,amssymb,textcomp}.",
         r"\begin{table*}",
@@ -94,8 +96,8 @@ def render_latex(table: Table) -> str:
         INDENT + rf"\caption{{{escape_latex(table.title)}}}",
         INDENT + rf"\label{{tab:{table.name}}}",
         *([INDENT + rf"\textbf{{{escape_latex(table.banner)}}}\par\smallskip"] if table.banner else []),
-        INDENT + r"\footnotesize\setlength{\tabcolsep}{3pt}",
-        INDENT + rf"\begin{{tabular}}{{l{'c' * (names - 1)}{'rr' * len(table.columns)}}}",
+        INDENT + size,
+        INDENT + rf"\begin{{tabular}}{{l{'c' * (names - 1)}{'r' * (len(table.sides) * len(table.columns))}}}",
         *(2 * INDENT + line for line in _latex_rows(table)),
         INDENT + r"\end{tabular}",
         INDENT + r"\par\smallskip\raggedright\scriptsize",
@@ -107,26 +109,26 @@ def render_latex(table: Table) -> str:
 
 
 def _latex_rows(table: Table) -> list[str]:
-    names = len(table.headings)
+    names, sides = len(table.headings), len(table.sides)
     groups, group_rules, start = [], [], names + 1
     for group, metrics in table.groups:
-        groups.append(rf"\multicolumn{{{2 * metrics}}}{{c}}{{{escape_latex(group)}}}")
-        group_rules.append(rf"\cmidrule(lr){{{start}-{start + 2 * metrics - 1}}}")
-        start += 2 * metrics
-    metrics = [rf"\multicolumn{{2}}{{c}}{{{escape_latex(column.heading)}}}" for column in table.columns]
-    metric_rules = [rf"\cmidrule(lr){{{n}-{n + 1}}}" for n in range(names + 1, start, 2)]
+        groups.append(rf"\multicolumn{{{sides * metrics}}}{{c}}{{{escape_latex(group)}}}")
+        group_rules.append(rf"\cmidrule(lr){{{start}-{start + sides * metrics - 1}}}")
+        start += sides * metrics
+    metrics = [rf"\multicolumn{{{sides}}}{{c}}{{{escape_latex(column.heading)}}}" for column in table.columns]
+    starts = range(names + 1, names + 1 + sides * len(table.columns), sides)
+    grouped = [" & ".join([*[""] * names, *groups]).strip() + r" \\", " ".join(group_rules)] if groups else []
     lines = [
         r"\toprule",
-        " & ".join([*[""] * names, *groups]).strip() + r" \\",
-        " ".join(group_rules),
+        *grouped,
         " & ".join([*map(escape_latex, table.headings), *metrics]) + r" \\",
-        " ".join(metric_rules),
-        " & ".join([*[""] * names, *["ours", "paper"] * len(table.columns)]).strip() + r" \\",
+        " ".join(rf"\cmidrule(lr){{{n}-{n + sides - 1}}}" for n in starts),
+        " & ".join([*[""] * names, *table.sides * len(table.columns)]).strip() + r" \\",
         r"\midrule",
     ]
     for row in table.rows:
         first, *others = map(escape_latex, table.names(row))
-        numbers = [_latex_number(number) for cell in row.cells for number in (cell.ours, cell.paper)]
+        numbers = [_latex_number(number) for cell in row.cells for number in cell.numbers(table.sides)]
         lines.append(" & ".join([first + _latex_mark(row.mark), *others, *numbers]) + r" \\")
     return [*lines, r"\bottomrule"]
 
@@ -140,10 +142,15 @@ def _latex_mark(mark: str) -> str:
     return rf"\textsuperscript{{{escape_latex(mark)}}}" if mark else ""
 
 
+def _wide(table: Table) -> bool:
+    """Whether the numbers fill a page only in a smaller size."""
+    return len(table.sides) * len(table.columns) > 16
+
+
 def render_html(table: Table) -> str:
     """A self-contained page."""
     body = [
-        '<div class="scroll"><table>',
+        f'<div class="scroll"><table{" class=wide" if _wide(table) else ""}>',
         f"<caption>{escape_html(table.caption)}</caption>",
         *_html_head(table),
         "<tbody>",
@@ -159,24 +166,22 @@ def render_html(table: Table) -> str:
 
 
 def _html_head(table: Table) -> list[str]:
-    names = [f'<th rowspan="3">{escape_html(heading)}</th>' for heading in table.headings]
-    groups = [f'<th colspan="{2 * metrics}">{escape_html(group)}</th>' for group, metrics in table.groups]
-    metrics = [f'<th colspan="2">{escape_html(column.heading)}</th>' for column in table.columns]
-    sides = ['<th class="unit">ours</th><th class="unit">paper</th>'] * len(table.columns)
-    return [
-        "<thead>",
-        f"<tr>{''.join([*names, *groups])}</tr>",
-        f"<tr>{''.join(metrics)}</tr>",
-        f"<tr>{''.join(sides)}</tr>",
-        "</thead>",
-    ]
+    width = len(table.sides)
+    groups = "".join(f'<th colspan="{width * metrics}">{escape_html(group)}</th>' for group, metrics in table.groups)
+    metrics = "".join(f'<th colspan="{width}">{escape_html(column.heading)}</th>' for column in table.columns)
+    sides = "".join(f'<th class="unit">{side}</th>' for side in table.sides) * len(table.columns)
+    lines = [line for line in (groups, metrics, sides) if line]
+    names = "".join(f'<th rowspan="{len(lines)}">{escape_html(heading)}</th>' for heading in table.headings)
+    return ["<thead>", f"<tr>{names}{lines[0]}</tr>", *(f"<tr>{line}</tr>" for line in lines[1:]), "</thead>"]
 
 
 def _html_row(table: Table, row: TableRow) -> str:
     first, *others = map(escape_html, table.names(row))
     cells = [f'<th scope="row">{first}{_html_mark(row.mark)}</th>', *(f"<td>{name}</td>" for name in others)]
     for cell in row.cells:
-        cells += [f"<td>{_html_number(cell.ours)}</td>", f'<td class="paper">{_html_number(cell.paper)}</td>']
+        for side, number in zip(table.sides, cell.numbers(table.sides), strict=True):
+            style = "" if side == "ours" else f' class="{side}"'
+            cells.append(f"<td{style}>{_html_number(number)}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 

@@ -1,16 +1,21 @@
-"""Scores the prediction files of a finished run and writes its ``metrics.parquet``."""
+"""Scores prediction files, of a finished run or published by other authors, and writes their metrics."""
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.data.annotations import read_annotations
-from sadetr.errors import ResultsError
+from sadetr.configuration import resolve_dataset
+from sadetr.data.annotations import Query, read_annotations
+from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import evaluate
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
-from sadetr.reporting.metrics import SYSTEM_COLUMNS, write_run_metrics
+from sadetr.reporting.metrics import RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
+from sadetr.reporting.published import check_published, published_predictions
+from sadetr.settings import DatasetSettings
 
 
 def score_run(run: RunId, layout: Layout) -> Path:
@@ -28,8 +33,6 @@ def score_run(run: RunId, layout: Layout) -> Path:
     for split in dataset.report_splits:
         queries = read_annotations(annotations[split], dataset.clip_length)
         for checkpoint in dataset.checkpoints:
-            predictions = read_predictions(folder.prediction(checkpoint, split), queries, dataset.highlights)
-            metrics = evaluate(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
             shared = {
                 "scale": layout.scale.name,
                 "setting": run.setting,
@@ -39,13 +42,60 @@ def score_run(run: RunId, layout: Layout) -> Path:
                 "split": split,
                 "checkpoint": checkpoint,
                 "epoch": provenance["epochs"][checkpoint],
-                "origin": "trained",
+                "origin": TRAINED,
                 "data": layout.scale.data,
                 **{column: provenance[column] for column in SYSTEM_COLUMNS},
             }
-            rows += [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
+            rows += _score(folder.prediction(checkpoint, split), queries, dataset, shared)
     write_run_metrics(rows, folder.metrics)
     return folder.metrics
+
+
+def rescore(setting: str, layout: Layout) -> Path:
+    """Score all published predictions of a benchmark setting; returns the path of their metrics.
+
+    Without published predictions the file has no rows.
+
+    Raises:
+        SettingsError: the scale's queries are generated, or no data root was given.
+        DataError: a prediction file is in the wrong place, or does not fit the annotations.
+    """
+    if layout.scale.data == "generated":
+        raise SettingsError(
+            f"scale {layout.scale.name!r} has generated queries: there are no published predictions of them"
+        )
+    dataset = resolve_dataset(setting, layout.scale.reference)
+    annotations = layout.annotations(dataset)
+    check_published(layout.published)
+    files = published_predictions(layout.published, dataset)
+    queries = {
+        split: read_annotations(annotations[split], dataset.clip_length) for split in {file.split for file in files}
+    }
+    rows: list[dict[str, Any]] = []
+    for predictions, path in files.items():
+        shared = {
+            "scale": layout.scale.name,
+            "setting": setting,
+            "method": predictions.method,
+            "split": predictions.split,
+            "origin": RELEASED,
+            "data": "official",
+            **dict.fromkeys(TRAINING_COLUMNS),
+        }
+        rows += _score(path, queries[predictions.split], dataset, shared)
+    out = layout.rescored(setting)
+    write_run_metrics(rows, out)
+    return out
+
+
+def _score(
+    path: Path, queries: Sequence[Query], dataset: DatasetSettings, shared: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """One row per metric of one prediction file."""
+    predictions = read_predictions(path, queries, dataset.highlights)
+    metrics = evaluate(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
+    shared = {**shared, "predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
 
 
 def _read_provenance(path: Path) -> dict[str, Any]:

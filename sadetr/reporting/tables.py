@@ -1,15 +1,17 @@
 """Tables as values: what stands in which cell, before any markup.
 
-Laid out like the paper's tables, with our number beside the paper's in every cell. Nothing here knows a file format;
+Laid out like the paper's tables, with our number beside the paper's in every cell and, where other authors published
+their predictions, what these score here. Nothing here knows a file format;
 :mod:`sadetr.reporting.renderers` turns a table into CSV, Markdown, LaTeX and HTML.
 """
 
 from dataclasses import dataclass, replace
 
-from sadetr.configuration import ScaleSettings
+from sadetr.configuration import ScaleSettings, resolve_dataset
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperTable, PaperValue
+from sadetr.settings import DatasetSettings, Selection
 
 ABSENT = "\N{EN DASH}"
 CHECK = "✓"
@@ -17,11 +19,13 @@ MARKS = ("*", "†", "‡", "§", "¶", "‖")
 
 # The paper's headings: the group over the column and the column's own heading.
 HEADINGS = {
+    "R1@0.3": ("MR", "R1@0.3"),
     "R1@0.5": ("MR", "R1@0.5"),
     "R1@0.7": ("MR", "R1@0.7"),
     "mAP@0.5": ("MR", "mAP@0.5"),
     "mAP@0.75": ("MR", "mAP@0.75"),
     "mAP": ("MR", "mAP Avg."),
+    "mIoU": ("MR", "mIoU"),
     "HD_mAP": ("HD", "mAP"),
     "HIT@1": ("HD", "HIT@1"),
 }
@@ -49,17 +53,23 @@ class Number:
 
 @dataclass(frozen=True)
 class Cell:
-    """Ours beside the paper's."""
+    """Ours beside the paper's, and what published predictions score."""
 
     ours: Number
     paper: Number
+    rescored: Number = Number(ABSENT)
+
+    def numbers(self, sides: tuple[str, ...]) -> list[Number]:
+        """The cell's numbers, in the order of ``sides``."""
+        return [getattr(self, side) for side in sides]
 
 
 @dataclass(frozen=True)
 class TableRow:
     """One row: its labels, the footnote mark of the whole row, and one cell per column.
 
-    ``status`` is "complete", "incomplete", "not run", or "paper only" for a method that is not trained here.
+    ``status`` is "complete", "incomplete" or "not run"; for a method that is not trained here "rescored" or
+    "paper only".
     """
 
     key: str
@@ -74,6 +84,7 @@ class Table:
     """A table of the paper, ready to be rendered.
 
     ``banner`` is empty where numbers may be compared; ``lettered`` tables show the row's letter before its labels.
+    ``sides`` are the numbers of every cell: ours, rescored where a row of the table is, paper.
     """
 
     name: str
@@ -86,6 +97,7 @@ class Table:
     rows: tuple[TableRow, ...]
     footnotes: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...]
+    sides: tuple[str, ...] = ("ours", "paper")
 
     @property
     def caption(self) -> str:
@@ -103,8 +115,10 @@ class Table:
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Runs of neighbouring columns with one group heading: (group, number of metrics)."""
+        """Runs of neighbouring columns with one group heading: (group, number of metrics); [] if all share one."""
         groups: list[tuple[str, int]] = []
+        if len({column.group for column in self.columns}) == 1:
+            return groups
         for column in self.columns:
             if groups and groups[-1][0] == column.group:
                 groups[-1] = (column.group, groups[-1][1] + 1)
@@ -114,11 +128,11 @@ class Table:
 
 
 def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper: PaperTable) -> Table:
-    """Fill the table's cells from the runs of one scale and from the paper.
+    """Fill the table's cells from the runs of one scale, from published predictions and from the paper.
 
     Raises:
         SettingsError: the paper's table lacks a row or metric of the experiment.
-        ResultsError: a run's metrics are unreadable or belong to another run.
+        ResultsError: metrics are unreadable or belong to another run.
     """
     columns = tuple(Column(metric, *HEADINGS.get(metric, ("", metric))) for metric in experiment.metrics)
     printed = [[paper.of(row, metric) for metric in experiment.metrics] for row in experiment.rows]
@@ -128,11 +142,17 @@ def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResu
         scores = [results.score(experiment, row, metric) for metric in experiment.metrics]
         shared = _shared_note(values)
         cells = tuple(
-            Cell(_ours(score), _paper(value, "" if shared else footnotes.mark(value.note)))
-            for score, value in zip(scores, values, strict=True)
+            Cell(
+                _ours(score),
+                _paper(value, "" if shared else footnotes.mark(value.note)),
+                _rescored(results, row, metric),
+            )
+            for score, value, metric in zip(scores, values, experiment.metrics, strict=True)
         )
         labels = tuple(CHECK if row.labels[name] == "x" else row.labels[name] for name in experiment.label_columns)
-        rows.append(TableRow(row.key, labels, footnotes.mark(shared), cells, _status(row, scores)))
+        rows.append(TableRow(row.key, labels, footnotes.mark(shared), cells, _status(row, scores, cells)))
+    rescored = any(cell.rescored.value is not None for row in rows for cell in row.cells)
+    sides = ("ours", "rescored", "paper") if rescored else ("ours", "paper")
     return Table(
         name=experiment.name,
         number=experiment.number,
@@ -141,9 +161,10 @@ def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResu
         lettered=all(len(row.key) == 1 for row in rows),
         label_headings=experiment.label_columns,
         columns=columns,
-        rows=tuple(_mark_best(rows)),
+        rows=tuple(_mark_best(rows, sides)),
         footnotes=tuple(footnotes.entries.items()),
-        remarks=_remarks(experiment, rows),
+        remarks=_remarks(experiment, scale, rows, sides),
+        sides=sides,
     )
 
 
@@ -189,22 +210,31 @@ def _paper(value: PaperValue, mark: str) -> Number:
     return Number(text, value.value, value.std, mark=mark)
 
 
-def _status(row: Row, scores: list[Score]) -> str:
+def _rescored(results: ScaleResults, row: Row, metric: str) -> Number:
+    if row.rescored is None:
+        return Number(ABSENT)
+    score = results.rescored(row.rescored, metric)
+    if score.mean is None:
+        return Number(ABSENT if score.state == "no file" else score.state)
+    return Number(f"{score.mean:.2f}", score.mean)
+
+
+def _status(row: Row, scores: list[Score], cells: tuple[Cell, ...]) -> str:
     if not row.runs:
-        return "paper only"
+        return "rescored" if any(cell.rescored.value is not None for cell in cells) else "paper only"
     if all(score.complete for score in scores):
         return "complete"
     return "not run" if all(score.state == "not run" for score in scores) else "incomplete"
 
 
-def _mark_best(rows: list[TableRow]) -> list[TableRow]:
-    """Set ``best`` on the highest printed number of each column, ours and the paper's apart; ties share it.
+def _mark_best(rows: list[TableRow], sides: tuple[str, ...]) -> list[TableRow]:
+    """Set ``best`` on the highest printed number of each column and side; ties share it.
 
     A column with a single number has no best: there is nothing that it is better than.
     """
     cells = [list(row.cells) for row in rows]
     for position in range(len(cells[0])):
-        for side in ("ours", "paper"):
+        for side in sides:
             numbers = [getattr(row[position], side) for row in cells]
             values = [round(number.value, 2) for number in numbers if number.value is not None]
             for row, number in zip(cells, numbers, strict=True):
@@ -213,16 +243,56 @@ def _mark_best(rows: list[TableRow]) -> list[TableRow]:
     return [replace(row, cells=tuple(marked)) for row, marked in zip(rows, cells, strict=True)]
 
 
-def _remarks(experiment: Experiment, rows: list[TableRow]) -> tuple[str, ...]:
+def _remarks(
+    experiment: Experiment, scale: ScaleSettings, rows: list[TableRow], sides: tuple[str, ...]
+) -> tuple[str, ...]:
     """What a reader must know to read the cells."""
-    checkpoint = "checkpoint chosen on the selection split" if experiment.checkpoint == "best" else "last epoch"
-    remarks = [
-        f"Ours: {experiment.split} split, {checkpoint}, in percent. Paper: as printed. Bold: best of the column."
-    ]
+    remarks = [_ours_are(experiment, scale)]
+    if "rescored" in sides:
+        remarks.append("Rescored: predictions that the authors published, scored here on the real annotations.")
+    remarks.append("Paper: as printed. Bold: best of the column.")
     if any(cell.ours.std is not None for row in rows for cell in row.cells):
         remarks.append("Mean ± sample standard deviation over seeds.")
-    if any(number.text == ABSENT for row in rows for cell in row.cells for number in (cell.ours, cell.paper)):
-        remarks.append(f"{ABSENT}: not reported, or not trained here.")
+    if any(number.text == ABSENT for row in rows for cell in row.cells for number in cell.numbers(sides)):
+        unpublished = ", or not published" if "rescored" in sides else ""
+        remarks.append(f"{ABSENT}: not reported, or not trained here{unpublished}.")
+    remarks += _absent_predictions(experiment, scale, rows)
     if experiment.note:
         remarks.append(experiment.note)
     return tuple(remarks)
+
+
+def _ours_are(experiment: Experiment, scale: ScaleSettings) -> str:
+    """Split and epoch that our numbers are of: one sentence, and one per kind of row where they differ."""
+    rules: dict[str, list[str]] = {}
+    for row in experiment.rows:
+        for setting in dict.fromkeys(run.setting for run in row.runs):
+            rule = _selected(row.checkpoint, resolve_dataset(setting, scale.reference), experiment.split)
+            rules.setdefault(rule, []).append(row.labels[experiment.label_columns[0]] or row.key)
+    if len(rules) < 2:
+        return f"Ours: {', '.join([f'{experiment.split} split', *rules, 'in percent'])}."
+    kinds = (f"{', '.join(dict.fromkeys(labels))}: {rule}." for rule, labels in rules.items())
+    return " ".join([f"Ours: {experiment.split} split, in percent.", *kinds])
+
+
+def _selected(checkpoint: str, dataset: DatasetSettings, reported: str) -> str:
+    rule: Selection | None = dataset.checkpoints[checkpoint]
+    if rule is None:
+        return "last epoch, not selected"
+    metrics = rule.metrics[0] if len(rule.metrics) == 1 else f"mean of {' and '.join(rule.metrics)}"
+    text = f"epoch with the highest {metrics} on the {rule.split} split"
+    return f"{text}, the one reported here" if rule.split == reported else text
+
+
+def _absent_predictions(experiment: Experiment, scale: ScaleSettings, rows: list[TableRow]) -> list[str]:
+    """Why rows that could be rescored are not."""
+    absent = [
+        f"{row.rescored.name}.jsonl"
+        for row, shown in zip(experiment.rows, rows, strict=True)
+        if row.rescored and all(cell.rescored.text == ABSENT for cell in shown.cells)
+    ]
+    if not absent:
+        return []
+    if scale.data == "generated":
+        return ["Published predictions are of real queries and are not rescored on generated ones."]
+    return [f"Published predictions that were not there to be rescored: {', '.join(absent)}."]

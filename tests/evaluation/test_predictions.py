@@ -115,6 +115,7 @@ def test_a_broken_line_in_the_middle_is_named(file):
         (b"", "line 1: the file is empty"),
         (b"\n \n", "line 1: the file is empty"),
         (b'{"qid": 1}\n\xff\xfe\n', "line 2: is not UTF-8"),
+        (b'{"qid": 1, "vid": "v", "qid": 2}\n{}\n', "line 1: field 'qid' occurs twice"),
         (b"[" * 100_000 + b"\n{}\n", "line 1: is not valid JSON"),
     ],
 )

@@ -8,10 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from sadetr.configuration import ScaleSettings
-from sadetr.experiments import Experiment, Row, RunId
-from sadetr.reporting.metrics import ScaleResults, write_run_metrics
-from sadetr.reporting.paper import PaperTable, PaperValue
+from sadetr.experiments import Experiment, Predictions, Row, RunId
+from sadetr.reporting.metrics import RELEASED, TRAINING_COLUMNS, ScaleResults, write_run_metrics
+from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances
 
+from ..evaluation.conftest import shared
+
+__all__ = ["shared"]
 SYSTEM = {
     "commit": "0" * 40,
     "code_fingerprint": "c0de",
@@ -22,6 +25,7 @@ SYSTEM = {
     "numpy": "2.4.6",
     "train_seconds": 1.5,
 }
+OTHER = Predictions("qvhighlights", "other", "val")
 GENERATED = "generated data: not comparable with the paper"
 
 
@@ -29,6 +33,13 @@ GENERATED = "generated data: not comparable with the paper"
 def generated() -> ScaleSettings:
     """A scale whose numbers may not be compared."""
     return ScaleSettings(name="mini", reference="mini", label=GENERATED, data="generated")
+
+
+@pytest.fixture
+def simulated() -> ScaleSettings:
+    """A scale of real queries whose own numbers may not be compared."""
+    label = "simulated features: not comparable with the paper"
+    return ScaleSettings(name="simulated", reference="simulated", label=label, data="simulated")
 
 
 @pytest.fixture
@@ -52,6 +63,7 @@ def metric_row(run: RunId, scale: ScaleSettings, metric: str, value: float | Non
         "value": value,
         "origin": "trained",
         "data": scale.data,
+        "predictions_sha256": "5ba2",
         **SYSTEM,
     }
     return {**row, **changes}
@@ -79,6 +91,35 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def released_row(predictions: Predictions, scale: ScaleSettings, metric: str, value: float | None) -> dict:
+    """One valid row of the metrics of published predictions."""
+    return {
+        **dict.fromkeys(TRAINING_COLUMNS),
+        "scale": scale.name,
+        "setting": predictions.setting,
+        "method": predictions.method,
+        "split": predictions.split,
+        "metric": metric,
+        "value": value,
+        "origin": RELEASED,
+        "data": "official",
+        "predictions_sha256": "5ba2",
+    }
+
+
+@pytest.fixture
+def write_rescored(tmp_path: Path) -> Callable[..., Path]:
+    """Write the metrics of published predictions, and return their path."""
+
+    def write(scale: ScaleSettings, scores: dict[Predictions, dict[str, float | None]]) -> Path:
+        path = tmp_path / scale.name / "rescored" / "qvhighlights.parquet"
+        rows = [released_row(name, scale, *item) for name, values in scores.items() for item in values.items()]
+        write_run_metrics(rows, path)
+        return path
+
+    return write
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Callable[[ScaleSettings], ScaleResults]:
     """The runs that :func:`write_run` wrote."""
@@ -87,7 +128,7 @@ def results(tmp_path: Path) -> Callable[[ScaleSettings], ScaleResults]:
 
 @pytest.fixture
 def experiment() -> Experiment:
-    """Three rows of our own and one of another method; row c repeats row a's run."""
+    """Two rows of our own, and one of another method that may have published its predictions."""
     return Experiment(
         name="table4",
         kind="table",
@@ -107,7 +148,7 @@ def experiment() -> Experiment:
                 "best",
                 "b",
             ),
-            Row("c", {"FA": "", "Method": "<other>"}, (), "best", "c"),
+            Row("c", {"FA": "", "Method": "<other>"}, (), "best", "c", OTHER),
         ),
         note="",
     )
@@ -132,7 +173,7 @@ def paper(tmp_path: Path) -> PaperTable:
     return PaperTable(tmp_path / "table4.csv", values)
 
 
-TOLERANCES = {"R1@0.5": 1.6, "mAP": 1.2, "HD_mAP": 0.6}
+TOLERANCES = Tolerances(rescored=0.005, **{"R1@0.5": 1.6, "mAP": 1.2, "HD_mAP": 0.6})
 
 
 @pytest.fixture

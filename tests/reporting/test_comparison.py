@@ -14,9 +14,9 @@ from sadetr.reporting.comparison import (
     comparison_markdown,
     exit_code,
 )
-from sadetr.reporting.paper import PaperTable
+from sadetr.reporting.paper import PaperTable, Tolerances
 
-from .conftest import GENERATED, TOLERANCES, run_id
+from .conftest import GENERATED, OTHER, TOLERANCES, run_id
 
 
 @pytest.fixture
@@ -49,6 +49,32 @@ def test_mean_over_seeds_is_compared(official, judge, complete_runs):
     cells = [cell for cell in judge(official).cells if cell.row == "b"]
     assert [cell.difference for cell in cells] == [0.5, -1.0, 0.0]
     assert [cell.verdict for cell in cells] == ["reached", "within tolerance", "reached"]
+
+
+def test_a_setting_may_have_a_tolerance_of_its_own(official, experiment, paper, results, complete_runs):
+    complete_runs(official)
+    for setting, verdict in (("qvhighlights", "below"), ("tacos", "within tolerance")):
+        tolerances = TOLERANCES.model_copy(update={"settings": {setting: {"mAP": 0.9}}})
+        cells = compare([(experiment, paper)], official, results(official), tolerances).cells
+        assert next(cell.verdict for cell in cells if (cell.row, cell.metric) == ("b", "mAP")) == verdict
+
+
+@pytest.mark.parametrize("scale", ["official", "simulated"])
+@pytest.mark.parametrize(
+    ("value", "verdict", "code"),
+    [(44.0, "reached", 0), (44.004, "reached", 0), (44.006, "differs", 1), (43.99, "differs", 1), (None, "missing", 1)],
+)
+def test_published_predictions_must_score_what_is_printed(
+    request, scale, judge, complete_runs, write_rescored, value, verdict, code
+):
+    scale = request.getfixturevalue(scale)
+    complete_runs(scale)
+    write_rescored(scale, {OTHER: {"R1@0.5": 65.0, "mAP": value, "HD_mAP": 38.0}})
+    comparison = judge(scale)
+    cells = [cell for cell in comparison.cells if cell.kind == "rescored"]
+    assert [cell.row for cell in cells] == ["c"] * 3
+    assert [cell.verdict for cell in cells] == ["reached", verdict, "not reported"]
+    assert exit_code(comparison) == code
 
 
 def test_only_cells_with_a_run_are_judged(official, judge, complete_runs):
@@ -87,20 +113,23 @@ def test_figures_count_for_completeness(official, experiment, results, complete_
 
 def test_settings_that_do_not_fit(official, experiment, paper, results, complete_runs):
     complete_runs(official)
+    tolerances = Tolerances(rescored=0.005, **{"R1@0.5": 1.6, "mAP": 1.2})
     with pytest.raises(SettingsError, match=r"tolerances\.yaml: no tolerance for metric 'HD_mAP'"):
-        compare([(experiment, paper)], official, results(official), {"R1@0.5": 1.6, "mAP": 1.2})
+        compare([(experiment, paper)], official, results(official), tolerances)
     values = {key: value.model_copy(update={"split": "test"}) for key, value in paper.values.items()}
     with pytest.raises(SettingsError, match="split 'test', but table4 scores 'val'"):
         compare([(experiment, PaperTable(paper.path, values))], official, results(official), TOLERANCES)
 
 
-def test_formats_hold_the_same_verdicts(official, judge, complete_runs, write_run):
+def test_formats_hold_the_same_verdicts(official, judge, complete_runs, write_run, write_rescored):
     complete_runs(official)
     write_run(run_id("plain"), official, {"R1@0.5": 50.0, "mAP": 50.0})
+    write_rescored(official, {OTHER: {"R1@0.5": 65.0, "mAP": 40.0, "HD_mAP": 38.0}})
     comparison = judge(official)
     rows = list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
     assert [row["verdict"] for row in rows] == [cell.verdict for cell in comparison.cells]
-    assert rows[0]["difference"] == "-10.00"
+    assert [row["kind"] for row in rows] == ["trained"] * 6 + ["rescored"] * 3
+    assert (rows[0]["difference"], rows[0]["tolerance"], rows[6]["tolerance"]) == ("-10.00", "1.60", "0.005")
     assert rows[2]["reason"] == "not evaluated"
     page, document = comparison_html(comparison), comparison_markdown(comparison)
     for verdict in VERDICTS:

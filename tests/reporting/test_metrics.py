@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sadetr.errors import ResultsError
+from sadetr.experiments import Predictions
 from sadetr.reporting.metrics import SCHEMA, gather, read_history, read_metrics, write_run_metrics
 
-from .conftest import metric_row, run_id
+from .conftest import OTHER, metric_row, released_row, run_id
 
 
 def test_round_trip(tmp_path, generated):
@@ -29,6 +30,9 @@ def test_round_trip(tmp_path, generated):
         ({"device": None}, "row 1: column 'device' must not be empty"),
         ({"checkpoint": "middle"}, "row 1: column 'checkpoint' holds 'middle'; valid: best, clean, last"),
         ({"data": "real"}, "row 1: column 'data'"),
+        ({"origin": "found"}, "row 1: column 'origin' holds 'found'; valid: released predictions, trained"),
+        ({"origin": "released predictions"}, "row 1: column 'variant' must be empty for released predictions"),
+        ({"predictions_sha256": None}, "row 1: column 'predictions_sha256' must not be empty"),
         ({"host": "x"}, "row 1: unknown column host"),
     ],
 )
@@ -72,6 +76,35 @@ def test_gather_is_independent_of_order(tmp_path, generated, write_run):
     table = read_metrics(tmp_path / "one.parquet")
     assert table["seed"].to_pylist() == [0, 0, 1, 1, 2, 2]
     assert table.schema.metadata == {b"sadetr.scale": b"mini", b"sadetr.runs": b"3", b"sadetr.commits": b"0" * 40}
+
+
+def test_gather_joins_published_predictions(tmp_path, official, write_run, write_rescored):
+    run = write_run(run_id("full"), official, {"mAP": 40.0}) / "metrics.parquet"
+    released = write_rescored(official, {OTHER: {"mAP": 41.0, "HIT@1": None}})
+    gather([run, released], tmp_path / "one.parquet")
+    gather([released, run], tmp_path / "two.parquet")
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    table = read_metrics(tmp_path / "one.parquet")
+    assert table["origin"].to_pylist() == ["released predictions", "released predictions", "trained"]
+    assert table["seed"].to_pylist() == [None, None, 2018]
+    assert (table.schema.metadata[b"sadetr.runs"], table.schema.metadata[b"sadetr.commits"]) == (b"1", b"0" * 40)
+    with pytest.raises(ResultsError, match="no run to gather"):
+        gather([write_rescored(official, {})], tmp_path / "none.parquet")
+
+
+def test_score_of_published_predictions(official, write_rescored, results):
+    assert results(official).rescored(OTHER, "mAP").state == "no file"
+    path = write_rescored(official, {OTHER: {"mAP": 41.0, "HIT@1": None}})
+    source = results(official)
+    states = [source.rescored(OTHER, metric).state for metric in ("mAP", "HIT@1", "HD_mAP")]
+    assert states == ["scored", "no queries", "not evaluated"]
+    assert (source.rescored(OTHER, "mAP").mean, source.rescored(OTHER, "mAP").std) == (41.0, None)
+    another = Predictions("qvhighlights", "other", "test")
+    assert source.rescored(another, "mAP").state == "no file"
+    rows = [released_row(OTHER, official, "mAP", 41.0) | {"scale": "simulated"}]
+    write_run_metrics(rows, path)
+    with pytest.raises(ResultsError, match=r"scale = 'simulated', expected 'paper': delete it and run .* rescore"):
+        results(official).rescored(OTHER, "mAP")
 
 
 def test_gather_refuses(tmp_path, generated, official, write_run):

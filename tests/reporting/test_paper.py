@@ -79,18 +79,27 @@ def test_shares_of_queries_are_possible_or_noted() -> None:
 @pytest.mark.parametrize("name", [name for name in experiment_names() if name.startswith("table")])
 def test_experiments_and_paper_agree(name: str) -> None:
     experiment, table = load_experiment(name, load_scale("mini")), load_paper_table(name)
-    cells = {(row.key, metric) for row in experiment.rows for metric in experiment.metrics}
-    assert cells == set(table.values)
+    rows = [row for row in experiment.rows if row.paper is not None]
+    assert {(row.paper, metric) for row in rows for metric in experiment.metrics} == set(table.values)
     tolerances = load_tolerances()
-    for row in experiment.rows:
+    for row in rows:
         for metric in experiment.metrics if row.runs else ():
-            assert table.get(row.key, metric).split == experiment.split
-            assert metric in tolerances
+            assert table.of(row, metric).split == experiment.split
+            assert tolerances.of(row.runs[0].setting, metric) is not None
 
 
 def test_tolerances_are_two_standard_deviations_of_table_12() -> None:
     tolerances = load_tolerances()
-    assert [tolerances[metric] for metric in ("R1@0.5", "R1@0.7", "mAP")] == [1.6, 1.6, 1.2]
+    assert [tolerances.of("qvhighlights", metric) for metric in ("R1@0.5", "R1@0.7", "mAP")] == [1.6, 1.6, 1.2]
+
+
+@pytest.mark.parametrize(("setting", "queries"), [("charades_sta", 3720), ("charades_sta_vgg", 3720), ("tacos", 4001)])
+def test_tolerances_of_other_benchmarks_shrink_with_the_number_of_queries(setting: str, queries: int) -> None:
+    assert load_tolerances().of(setting, "R1@0.5") == round(1.6 * (1550 / queries) ** 0.5, 1)
+
+
+def test_published_predictions_must_give_every_printed_digit() -> None:
+    assert load_tolerances().rescored <= 0.005
 
 
 HEADER = "row,metric,value,std,split,seeds,note\n"
@@ -125,6 +134,12 @@ def test_missing_files_and_cells(tmp_path: Path) -> None:
 
 
 def test_malformed_tolerance(tmp_path: Path) -> None:
-    (tmp_path / "tolerances.yaml").write_text("mAP: -1\n")
-    with pytest.raises(SettingsError, match=r"tolerances\.yaml: key 'mAP'"):
-        load_tolerances(tmp_path)
+    for text, key in (
+        ("mAP: -1\nrescored: 0.005\n", "mAP"),
+        ("rescored: 0\n", "rescored"),
+        ("mAP: 1.0\n", "rescored"),
+        ("rescored: 0.005\nsettings: {tacos: {mIoU: high}}\n", "settings.tacos.mIoU"),
+    ):
+        (tmp_path / "tolerances.yaml").write_text(text)
+        with pytest.raises(SettingsError, match=rf"tolerances\.yaml: key '{key}'"):
+            load_tolerances(tmp_path)

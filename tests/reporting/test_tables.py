@@ -4,16 +4,18 @@ import csv
 import html
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sadetr.experiments import Row
 from sadetr.reporting.markup import escape_html, escape_latex, escape_markdown
 from sadetr.reporting.renderers import RENDERERS, render_csv, render_html, render_latex, render_markdown
 from sadetr.reporting.tables import build_table
 
-from .conftest import GENERATED, run_id
+from .conftest import GENERATED, OTHER, run_id
 
 
 @pytest.fixture
@@ -108,6 +110,74 @@ def test_missing_runs_say_so(generated, experiment, paper, results, write_run):
     assert next(csv.DictReader(io.StringIO(render_csv(table))))["status"] == "not run"
 
 
+@pytest.fixture
+def rescored(simulated, experiment, paper, results, complete_runs, write_rescored):
+    complete_runs(simulated)
+    write_rescored(simulated, {OTHER: {"R1@0.5": 65.0, "mAP": 44.006, "HD_mAP": None}})
+    return build_table(experiment, simulated, results(simulated), paper)
+
+
+def test_rescored_numbers_stand_between_ours_and_the_papers(rescored):
+    assert rescored.sides == ("ours", "rescored", "paper")
+    expected = ["(c)‡", "", "<other>", "–", "65.00", "65.00", "–", "44.01", "44.00", "–", "no queries", "–"]
+    assert markdown_cells(render_markdown(rescored))[2] == expected
+    assert html_cells(render_html(rescored))[2] == expected
+    assert latex_cells(render_latex(rescored))[2] == expected
+    row = list(csv.DictReader(io.StringIO(render_csv(rescored))))[2]
+    assert (row["mAP"], row["mAP_rescored"], row["mAP_paper"]) == ("", "44.01", "44.00")
+    assert (row["HD_mAP_rescored"], row["status"]) == ("", "rescored")
+    assert "Each cell: ours / rescored / paper." in render_markdown(rescored)
+    assert any("on the real annotations" in remark for remark in rescored.remarks)
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [("generated", "not rescored on generated ones"), ("simulated", "not there to be rescored: other_val.jsonl")],
+)
+def test_without_rescored_numbers_a_table_has_two_sides_and_says_why(
+    request, scale, words, experiment, paper, results, complete_runs
+):
+    scale = request.getfixturevalue(scale)
+    complete_runs(scale)
+    table = build_table(experiment, scale, results(scale), paper)
+    assert table.sides == ("ours", "paper")
+    assert any(words in remark for remark in table.remarks)
+    assert "rescored" not in render_csv(table)
+
+
+def test_rows_say_which_checkpoint_they_show(official, experiment, paper, results, complete_runs):
+    complete_runs(official)
+    kinds = (("best", "test"), ("clean", "val"), ("last", None))
+    run = replace(run_id("full"), setting="tacos")
+    rows = tuple(Row(name, {"FA": "", "Method": name}, (run,), name, None) for name, _ in kinds)
+    tacos = replace(experiment, rows=rows, label_columns=("Method", "FA"), split="test")
+    remark = build_table(tacos, official, results(official), paper).remarks[0]
+    mean = "epoch with the highest mean of R1@0.5 and R1@0.7 on the"
+    assert f"best: {mean} test split, the one reported here." in remark
+    assert f"clean: {mean} val split." in remark
+    assert "last: last epoch, not selected." in remark
+    single = build_table(experiment, official, results(official), paper).remarks[0]
+    assert single == "Ours: val split, epoch with the highest mAP on the val split, the one reported here, in percent."
+
+
+def test_one_group_of_columns_needs_no_heading(official, experiment, paper, results, complete_runs):
+    complete_runs(official)
+    table = build_table(replace(experiment, metrics=("R1@0.5", "mAP")), official, results(official), paper)
+    assert table.groups == []
+    for suffix in ("md", "tex", "html"):
+        assert not re.search(r"\bMR\b", RENDERERS[suffix](table))
+    test_header_spans_match_the_rows(table)
+    test_latex_is_balanced(table)
+
+
+@pytest.mark.parametrize("name", ["table", "rescored"])
+def test_every_layout_is_well_formed(request, name):
+    table = request.getfixturevalue(name)
+    test_header_spans_match_the_rows(table)
+    test_latex_is_balanced(table)
+    test_html_needs_no_other_file(table)
+
+
 def test_latex_is_balanced(table):
     text = render_latex(table)
     bare = re.sub(r"\\[{}]", "", text)
@@ -129,11 +199,11 @@ def test_html_needs_no_other_file(table):
 
 def test_header_spans_match_the_rows(table):
     lines = render_html(table).split("<thead>")[1].split("</thead>")[0].strip().splitlines()
-    names = lines[0].count('rowspan="3"')
-    spans = [sum(map(int, re.findall(r'colspan="(\d+)"', line))) for line in lines[:2]]
+    names = lines[0].count(f'rowspan="{len(lines)}"')
+    *spans, _ = [sum(map(int, re.findall(r'colspan="(\d+)"', line))) for line in lines]
     width = len(html_cells(render_html(table))[0])
-    assert [names + span for span in spans] == [width, width]
-    assert names + lines[2].count("<th") == width
+    assert {names + span for span in spans} == {width}
+    assert names + lines[-1].count("<th") == width
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["C"])))

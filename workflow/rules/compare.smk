@@ -5,6 +5,7 @@
 rule comparison:
     input:
         metrics=flow.metrics(),
+        rescored=flow.rescored(),
         sources=flow.sources(),
         tolerances=flow.tolerances,
     output:

@@ -1,9 +1,10 @@
-# Metrics of all runs -> one table in long format.
+# Metrics of all runs and of published predictions -> one table in long format.
 
 
 rule gather:
     input:
         flow.metrics(),
+        flow.rescored(),
     output:
         f"{FOLDER}/metrics.parquet",
     log:

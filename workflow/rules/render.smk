@@ -1,9 +1,10 @@
-# Metrics -> tables and figures. Each needs its own runs only, so that a failed run spoils no other table.
+# Metrics -> tables and figures. Each needs its own runs and published files only, so that a failed run spoils no other table.
 
 
 rule table:
     input:
         metrics=lambda wildcards: flow.metrics(f"table{wildcards.table}"),
+        rescored=lambda wildcards: flow.rescored(f"table{wildcards.table}"),
         sources=lambda wildcards: flow.sources(f"table{wildcards.table}"),
     output:
         multiext(f"{FOLDER}/tables/table{{table}}", ".csv", ".md", ".tex"),
@@ -19,6 +20,7 @@ rule table:
 rule figure:
     input:
         histories=lambda wildcards: flow.histories(f"figure{wildcards.figure}"),
+        logs=lambda wildcards: flow.published_logs(f"figure{wildcards.figure}"),
         sources=lambda wildcards: flow.sources(f"figure{wildcards.figure}"),
     output:
         multiext(f"{FOLDER}/figures/figure{{figure}}", ".pdf", ".png"),
@@ -28,4 +30,4 @@ rule figure:
     params:
         fingerprint=flow.render_fingerprint(),
     shell:
-        "{PYTHON} -m sadetr figure {wildcards.figure} {flow.arguments} > {log} 2>&1"
+        "{PYTHON} -m sadetr figure {wildcards.figure} {flow.data_arguments} > {log} 2>&1"
