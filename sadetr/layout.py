@@ -50,6 +50,10 @@ class Layout:
         """Feature store."""
         return self.folder / "features" / setting
 
+    def published(self, setting: str) -> Path:
+        """Folder of other authors' predictions and logs, optional."""
+        return self.data_root / "released_predictions" / setting
+
     def run(self, run: RunId) -> "RunFolder":
         """Files of a run."""
         return RunFolder(self.folder / "runs" / run.folder)

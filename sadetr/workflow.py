@@ -68,9 +68,23 @@ class Workflow:
         """``metrics.parquet`` of all runs of the experiments ``names`` (default: all)."""
         return [folder.metrics for folder in self._folders(names)]
 
-    def histories(self, name: str) -> list[Path]:
-        """``history.parquet`` of the runs of one experiment."""
+    def figure_inputs(self, name: str) -> list[Path]:
+        """What a figure is drawn from, by its layout: histories, predictions and annotations, or (default) metrics."""
+        layouts = {"convergence": self._histories, "qualitative": self._predictions}
+        return layouts.get(self.experiments[name].layout, self.metrics)(name)
+
+    def _histories(self, name: str) -> list[Path]:
         return [folder.history for folder in self._folders([name])]
+
+    def _predictions(self, name: str) -> list[Path]:
+        """Of the runs, with the annotations; published predictions count where they are there."""
+        experiment = self.experiments[name]
+        paths = [folder.predictions for folder in self._folders([name])]
+        for setting in dict.fromkeys(run.setting for run in experiment.runs):
+            files = [f"{row.rescored}.jsonl" for row in experiment.rows if row.rescored]
+            published = [self.layout.published(setting) / file for file in files]
+            paths += [*self.annotation_inputs(setting), *(path for path in published if path.exists())]
+        return paths
 
     def kept(self, *names: str) -> list[Path]:
         """Everything in the run folders of the experiments ``names`` (default: all).

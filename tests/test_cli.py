@@ -33,7 +33,7 @@ def test_runs_prints_rows_and_runs():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("runs", "--table", "99"), "no experiment 'table99'; known: table1, table4, figure5"),
+        (("runs", "--table", "99"), "no experiment 'table99'; known: table1, "),
         (("train", "--run", "qvhighlights/sa_detr/ful/seed1"), "nearest is 'full'"),
         (("train", "--run", "full"), "expected <setting>/<method>/<variant>/seed<k>"),
         (("train", "--run", "qvhighlights/sa_detr/full/seed1", "--scale", "paper"), "--data-root DIR"),

@@ -17,6 +17,7 @@ from sadetr.configuration import ScaleSettings
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, Row, RunId
 from sadetr.files import atomic_path
+from sadetr.layout import Layout
 
 KEY_COLUMNS = ("scale", "setting", "method", "variant", "seed", "split", "checkpoint", "metric")
 SYSTEM_COLUMNS = (
@@ -189,14 +190,15 @@ class Score:
 class ScaleResults:
     """The runs of one scale, below ``<results>/<scale>/runs``; each file is read once."""
 
-    def __init__(self, results: Path | str, scale: ScaleSettings) -> None:
-        self.folder = Path(results) / scale.name
+    def __init__(self, results: Path | str, scale: ScaleSettings, data_root: Path | None = None) -> None:
+        self.layout = Layout(scale, Path(results), data_root)
+        self.folder = self.layout.folder
         self._scale = scale
         self._cache: dict[RunId, dict[tuple[str, str, str], float | None] | None] = {}
 
     def run_folder(self, run: RunId) -> Path:
         """Where a run keeps its files."""
-        return self.folder / "runs" / run.folder
+        return self.layout.run(run).path
 
     def score(self, experiment: Experiment, row: Row, metric: str) -> Score:
         """Our number for one cell, over the row's seeds.

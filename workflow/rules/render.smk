@@ -18,7 +18,7 @@ rule table:
 
 rule figure:
     input:
-        histories=lambda wildcards: flow.histories(f"figure{wildcards.figure}"),
+        data=lambda wildcards: flow.figure_inputs(f"figure{wildcards.figure}"),
         sources=lambda wildcards: flow.sources(f"figure{wildcards.figure}"),
     output:
         multiext(f"{FOLDER}/figures/figure{{figure}}", ".pdf", ".png"),
@@ -28,4 +28,4 @@ rule figure:
     params:
         fingerprint=flow.render_fingerprint(),
     shell:
-        "{PYTHON} -m sadetr figure {wildcards.figure} {flow.arguments} > {log} 2>&1"
+        "{PYTHON} -m sadetr figure {wildcards.figure} {flow.data_arguments} > {log} 2>&1"
