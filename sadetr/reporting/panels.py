@@ -46,7 +46,7 @@ def qualitative_figure(panels: Sequence[Panel], label: str, videos: Path | None 
 
     names = [prediction.label for prediction in panels[0].predictions]
     colours = dict(zip(names, seaborn.color_palette("colorblind", len(names)), strict=True))
-    columns = min(COLUMNS, len(panels))
+    columns = 2 if len(panels) == 4 else min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     heights = _heights(len(names), videos is not None, any(_has_saliency(panel) for panel in panels))
     with context(STYLE):

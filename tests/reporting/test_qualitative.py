@@ -152,7 +152,7 @@ def test_wrong_qids(generated, experiment, source, qids, message):
 
 
 def test_a_missing_run_of_ours(generated, experiment, source):
-    with pytest.raises(ResultsError, match="SA-DETR. Train it first"):
+    with pytest.raises(ResultsError, match="is about SA-DETR"):
         panels(experiment, generated, source(generated, plain=SHIFTS))
 
 
