@@ -104,7 +104,8 @@ def _table(console: "Console", found: QueryInspection) -> Any:
     columns = ["rank", "moment query"]
     columns += ["before (s)"] if layers else ["span (s)", "score"]
     for layer in range(1, layers + 1):
-        columns += [f"after layer {layer} (s)", "quality"]
+        columns += [f"after layer {layer} (s)"]
+        columns += ["quality"] if found.qualities is not None else []
         columns += ["attention inside"] if found.inside is not None else []
     table = make_table(console, *columns, "IoU", left=0)
     for rank, index in enumerate(found.order):
@@ -114,7 +115,8 @@ def _table(console: "Console", found: QueryInspection) -> Any:
         else:
             cells += [_span(found.spans[rank]), f"{found.scores[rank]:.3f}"]
         for layer in range(layers):
-            cells += [_span(found.anchors[layer + 1, rank]), f"{found.qualities[layer, rank]:.3f}"]
+            cells.append(_span(found.anchors[layer + 1, rank]))
+            cells += [f"{found.qualities[layer, rank]:.3f}"] if found.qualities is not None else []
             cells += [f"{found.inside[layer, rank]:.0%}"] if found.inside is not None else []
         table.add_row(*cells, "-" if found.iou is None else f"{found.iou[rank]:.2f}")
     return table

@@ -33,7 +33,7 @@ def query_picture(found: "QueryInspection", label: str) -> "Figure":
     parts = ["spans"] if found.anchors is None else ["anchors"]
     parts += ["masks"] if found.masks is not None else []
     parts += ["attention"] if found.attention is not None else []
-    layers = next((len(part) for part in (found.qualities, found.masks, found.attention) if part is not None), 1)
+    layers = next((len(part) for part in (found.masks, found.attention, found.qualities) if part is not None), 1)
     title = _title(found, layers, label)
     heights = [HEIGHTS[part] for part in [*parts, "saliency"]]
     with context(STYLE):
@@ -96,19 +96,22 @@ def _draw_anchors(axes: "Axes", found: "QueryInspection", layer: int) -> None:
         before, after = found.anchors[layer, rank], found.anchors[layer + 1, rank]
         axes.plot(before, [rank - 0.2] * 2, color=GIVEN, linewidth=1)
         axes.plot(after, [rank + 0.15] * 2, color=colour, linewidth=2.6, solid_capstyle="butt")
-        # Outside, so that a narrow anchor does not hide it.
-        text = f"{found.qualities[layer, rank]:.2f}"
-        axes.text(1.01, rank, text, va="center", fontsize=6, transform=axes.get_yaxis_transform())
+        if found.qualities is not None:
+            _note(axes, rank, found.qualities[layer, rank])
     _query_axis(axes, found, layer)
     axes.set_title(f"layer {layer + 1}: anchors before (grey) and after; right: quality")
+
+
+def _note(axes: "Axes", rank: int, value: float) -> None:
+    """A number right of the axes, where no narrow anchor hides it."""
+    axes.text(1.01, rank, f"{value:.2f}", va="center", fontsize=6, transform=axes.get_yaxis_transform())
 
 
 def _draw_spans(axes: "Axes", found: "QueryInspection", layer: int) -> None:
     _draw_truth(axes, found)
     for rank, colour in enumerate(_colours(len(found.order))):
         axes.plot(found.spans[rank], [rank] * 2, color=colour, linewidth=2.6, solid_capstyle="butt")
-        text = f"{found.scores[rank]:.2f}"
-        axes.text(1.01, rank, text, va="center", fontsize=6, transform=axes.get_yaxis_transform())
+        _note(axes, rank, found.scores[rank])
     _query_axis(axes, found, layer)
     axes.set_title("predicted spans; right: score")
 
