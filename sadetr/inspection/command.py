@@ -101,12 +101,12 @@ def _print(console: "Console", found: QueryInspection, label: str) -> None:
 def _table(console: "Console", found: QueryInspection) -> Any:
     """One line per moment query, best first: anchors in seconds, quality and attention inside the anchor per layer."""
     layers = 0 if found.anchors is None else len(found.anchors) - 1
-    columns = ["rank", "moment query"]
+    columns = ["rank", "query"]
     columns += ["before (s)"] if layers else ["span (s)", "score"]
     for layer in range(1, layers + 1):
-        columns += [f"after layer {layer} (s)"]
+        columns += [f"layer {layer} (s)"]
         columns += ["quality"] if found.qualities is not None else []
-        columns += ["attention inside"] if found.inside is not None else []
+        columns += ["inside"] if found.inside is not None else []
     table = make_table(console, *columns, "IoU", left=0)
     for rank, index in enumerate(found.order):
         cells = [str(rank + 1), f"#{index}"]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from sadetr.experiments import RunId, run_settings
 from sadetr.inspection.runs import (
-    Difference,
     MetricLine,
     RunState,
     Use,
@@ -107,42 +106,53 @@ def _print_uses(console: "Console", verb: str, uses: Sequence[Use]) -> None:
 
 
 def _print_settings(console: "Console", run: RunId, layout: Layout) -> None:
+    from rich.markup import escape
+
     full = full_model(run, layout.scale.reference)
     found = differences(run, layout.scale.reference)
     if not found:
         console.print(f"\nsettings: the full model's ({full.method}/{full.variant})", markup=False)
         return
     console.print(f"\nsettings that differ from the full model's ({full.method}/{full.variant}):", markup=False)
-    table = make_table(console, "key", "this run", "full model", "set by", "full model's set by", left=5)
-    for item in found:
-        table.add_row(*_cells(item))
-    console.print(table)
-
-
-def _cells(item: Difference) -> tuple[str, ...]:
-    from rich.markup import escape
-
-    return (item.key, escape(str(item.value)), escape(str(item.full)), item.origin, item.full_origin)
+    for origin, full_origin in dict.fromkeys((item.origin, item.full_origin) for item in found):
+        console.print(f"set by {origin}; in the full model by {full_origin}", markup=False, soft_wrap=True)
+        table = make_table(console, "key", "this run", "full model", left=3)
+        for item in found:
+            if (item.origin, item.full_origin) == (origin, full_origin):
+                table.add_row(item.key, escape(str(item.value)), escape(str(item.full)))
+        console.print(table)
 
 
 def _print_runs(console: "Console", runs: Sequence[RunId], results: ScaleResults, layout: Layout) -> None:
+    """One column per run."""
     states = [state_of(run, results, layout.scale.reference) for run in runs]
     if not states:
         return
-    console.print(f"\n{'run' if len(states) == 1 else f'{len(states)} runs'}:")
+    names = [str(runs[0])] if len(runs) == 1 else [f"seed{run.seed}" for run in runs]
+    console.print()
     table = make_table(
-        console, "run", "state", "selected epochs", "parameters", "trained in", "device", "commit", left=3
+        console, "run" if len(runs) == 1 else str(runs[0]).rpartition("/")[0], *names, left=len(names) + 1
     )
-    for state in states:
-        made = state.provenance
-        epochs = ", ".join(f"{name} {epoch}" for name, epoch in made.get("epochs", {}).items())
-        numbers = (f"{made['parameters']:,}", _duration(made["train_seconds"])) if made else ("", "")
-        table.add_row(
-            str(state.run), state.state, epochs, *numbers, made.get("device", ""), made.get("commit", "")[:16]
-        )
+    columns = [_properties(state) for state in states]
+    for name in dict.fromkeys(name for column in columns for name in column):
+        table.add_row(name, *(column.get(name, "") for column in columns))
     console.print(table)
     for state in states:
         _print_remedy(console, state, layout)
+
+
+def _properties(state: RunState) -> dict[str, str]:
+    made = state.provenance
+    if not made:
+        return {"state": state.state}
+    return {
+        "state": state.state,
+        "selected epochs": ", ".join(f"{name} {epoch}" for name, epoch in made["epochs"].items()),
+        "parameters": f"{made['parameters']:,}",
+        "trained in": _duration(made["train_seconds"]),
+        "device": made["device"],
+        "commit": made["commit"],
+    }
 
 
 def _print_remedy(console: "Console", state: RunState, layout: Layout) -> None:

@@ -113,13 +113,18 @@ def test_printed_row(trained, capsys):
     explain_row(find_row("table4", "a", trained.scale.reference), trained)
     text = capsys.readouterr().out
     assert trained.scale.label in text
-    assert "config/methods/sa_detr.yaml: variants.baseline.model" in text
+    assert "set by config/methods/sa_detr.yaml: variants.baseline.model; in the full model by default" in text
     assert "is not evaluated; score it: python -m sadetr evaluate --run qvhighlights/sa_detr/baseline/seed2018" in text
     assert f"--scale {trained.scale.reference} --results {trained.results}" in text
     # One line per row in a pipe, and nothing but text.
     assert "\x1b" not in text
-    (line,) = (line for line in text.splitlines() if line.startswith("qvhighlights") and "not evaluated " in line)
-    assert "best" in line
+    lines = [line.split() for line in text.splitlines()]
+    assert ["model.dn.enabled", "False", "True"] in lines
+    assert ["state", "not", "evaluated"] in lines
+    assert [
+        "commit",
+        state_of(PLAIN, ScaleResults(trained.results, trained.scale), "mini").provenance["commit"],
+    ] in lines
 
 
 def test_printed_run_and_row_without_runs(trained, capsys):
