@@ -21,7 +21,7 @@ PANEL_WIDTH = 2.4
 HEIGHTS = {"line": 0.13, "row": 0.22, "saliency": 0.65, "axis": 0.7}
 """Inches: a line of the query's text, one row of windows, the saliency curves, labels below and above an axis."""
 FRAMES = 5
-TEXT_COLUMNS, TEXT_LINES = 39, 6
+TEXT_COLUMNS, TEXT_LINES = 36, 6
 TRUTH = "0.45"
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 

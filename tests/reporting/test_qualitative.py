@@ -187,7 +187,7 @@ def test_words_of_the_figure(generated, experiment, source):
     titles = [text for text in words if "qid" in text]
     assert titles[0].startswith("qid 101: “a man in a $5_000 suit")
     assert titles[1].endswith(" …”")
-    assert max(len(line) for title in titles for line in title.splitlines()) <= 39
+    assert max(len(line) for title in titles for line in title.splitlines()) <= 36
 
 
 @pytest.mark.parametrize("count", [1, 4])
