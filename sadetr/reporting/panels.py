@@ -63,7 +63,7 @@ def qualitative_figure(panels: Sequence[Panel], label: str, videos: Path | None 
         for place in list(np.ndindex(rows, columns))[len(panels) :]:
             for axes in grid[place[0] * len(heights) : (place[0] + 1) * len(heights), place[1]]:
                 axes.set_axis_off()
-        _legend(figure, colours, panels)
+        _legend(figure, colours, columns)
         if label:
             figure.suptitle(label, fontsize=7)
     return figure
@@ -174,7 +174,7 @@ def _dashes(count: int) -> list:
     return [DASHES[index % len(DASHES)] for index in range(count)]
 
 
-def _legend(figure: "Figure", colours: dict, panels: Sequence[Panel]) -> None:
+def _legend(figure: "Figure", colours: dict, columns: int) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -184,4 +184,4 @@ def _legend(figure: "Figure", colours: dict, panels: Sequence[Panel]) -> None:
         for colour, dash in zip(colours.values(), _dashes(len(colours)), strict=True)
     ]
     names = ["ground truth (mean of annotators)", *colours]
-    figure.legend(entries, names, loc="outside lower center", ncols=len(names) if len(panels) > 1 else 1)
+    figure.legend(entries, names, loc="outside lower center", ncols=columns if columns < COLUMNS else len(names))
