@@ -207,6 +207,10 @@ class Origins:
                 return file, section + location[1:]
         return self._default, location
 
+    def layer(self, location: tuple) -> tuple[Path, tuple] | None:
+        """File and section that set exactly the key at ``location``; None where the type's default stands."""
+        return self._found.get(location)
+
 
 def merge(
     base: dict[str, Any], override: dict[str, Any], file: Path, origins: Origins, at: tuple, section: tuple
@@ -302,6 +306,19 @@ def resolve(setting: str, method: str, variant: str, seed: int, scale: str, conf
         SettingsError: a name is unknown, or a file holds an unknown key or a value of the wrong type.
     """
     record = load_method(method, config)
+    merged, origins = _run_layers(setting, method, variant, scale, config)
+    model = validate(record.settings_type(), merged.pop("model"), origins, ("model",))
+    values = {"setting": setting, "method": method, "variant": variant, "seed": seed, **merged, "model": model}
+    return validate(RunSettings, values, origins)
+
+
+def resolve_origins(setting: str, method: str, variant: str, scale: str, config: Path = CONFIG) -> Origins:
+    """Which file set which key of a run's settings; errors are those of :func:`resolve`."""
+    return _run_layers(setting, method, variant, scale, config)[1]
+
+
+def _run_layers(setting: str, method: str, variant: str, scale: str, config: Path) -> tuple[dict[str, Any], Origins]:
+    record = load_method(method, config)
     path = _named("methods", method, config)
     if variant not in record.variants:
         near = difflib.get_close_matches(variant, record.variants, n=1, cutoff=0.0)
@@ -311,9 +328,7 @@ def resolve(setting: str, method: str, variant: str, seed: int, scale: str, conf
         merge(merged.setdefault(section, {}), values, path, origins, (section,), ("variants", variant, section))
     # Like the generated corpus, simulated features reach a run through the feature store, which has a digest.
     del merged["simulation"]
-    model = validate(record.settings_type(), merged.pop("model"), origins, ("model",))
-    values = {"setting": setting, "method": method, "variant": variant, "seed": seed, **merged, "model": model}
-    return validate(RunSettings, values, origins)
+    return merged, origins
 
 
 def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple[dict[str, Any], Origins]:

@@ -17,7 +17,8 @@ from sadetr.settings import RunSettings
 PACKAGE = Path(__file__).resolve().parent
 
 # Modules whose effect on a result is wholly in the resolved settings (which have a fingerprint of their own), or that
-# cannot change a number: reading configuration, naming things, writing files.
+# cannot change a number: reading configuration, naming things, writing files. So are modules of these names:
+EXEMPT_NAMES = (".settings", ".inspection")
 EXEMPT = {
     "sadetr",
     "sadetr.configuration",
@@ -38,7 +39,7 @@ def config_fingerprint(settings: RunSettings) -> str:
 def code_fingerprint(*roots: str) -> str:
     """Hash of the modules named and of all they import from their own packages.
 
-    Comments, docstrings and formatting do not count; modules that only read settings are exempt.
+    Comments, docstrings and formatting do not count; modules that only read settings or look at results are exempt.
 
     Raises:
         ModuleNotFoundError: a root does not exist.
@@ -48,7 +49,7 @@ def code_fingerprint(*roots: str) -> str:
     pending = list(roots)
     while pending:
         module = pending.pop()
-        if module in seen or module in EXEMPT or module.endswith(".settings"):
+        if module in seen or module in EXEMPT or module.endswith(EXEMPT_NAMES):
             continue
         path = _source(module)
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -84,9 +84,13 @@ class Workflow:
         """``metrics.parquet`` of all runs of the experiments ``names`` (default: all)."""
         return [folder.metrics for folder in self._folders(names)]
 
-    def histories(self, name: str) -> list[Path]:
-        """``history.parquet`` of the runs of one experiment."""
-        return [folder.history for folder in self._folders([name])]
+    def figure_inputs(self, name: str) -> list[Path]:
+        """What a figure is drawn from, by its layout: histories, predictions and annotations, or (default) metrics."""
+        layouts = {"convergence": self._curves, "qualitative": self._predictions}
+        return layouts.get(self.experiments[name].layout, self.metrics)(name)
+
+    def _curves(self, name: str) -> list[Path]:
+        return [*(folder.history for folder in self._folders([name])), *self.published_logs(name)]
 
     def rescored(self, *names: str) -> list[Path]:
         """Metrics of the published predictions of the experiments ``names``; by default of all settings that occur.
@@ -115,6 +119,17 @@ class Workflow:
         logs = [row.published_log for row in self.experiments[name].rows]
         paths = [root / log.setting / LOGS for log in logs if root is not None and log is not None]
         return [path for path in dict.fromkeys(paths) if path.exists()]
+
+    def _predictions(self, name: str) -> list[Path]:
+        """Of the runs, with the annotations; published predictions count where they are there."""
+        experiment = self.experiments[name]
+        paths = [folder.predictions for folder in self._folders([name])]
+        for setting in dict.fromkeys(run.setting for run in experiment.runs):
+            paths += self.annotation_inputs(setting)
+        if self.layout.published is not None:
+            published = [self.layout.published / file.setting / f"{file.name}.jsonl" for file in experiment.rescored]
+            paths += [path for path in published if path.exists()]
+        return paths
 
     def kept(self, *names: str) -> list[Path]:
         """Everything in the run folders of the experiments ``names`` (default: all).

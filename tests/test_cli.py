@@ -7,7 +7,7 @@ import sys
 import pytest
 
 COMMANDS = (
-    *("runs", "generate", "download", "check-data", "prepare", "train", "evaluate", "submit"),
+    *("runs", "explain", "generate", "download", "check-data", "prepare", "train", "evaluate", "submit"),
     *("gather", "table", "figure", "comparison", "compare"),
 )
 
@@ -34,7 +34,7 @@ def test_runs_prints_rows_and_runs():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("runs", "--table", "99"), "no experiment 'table99'; known: table1, table4, figure5"),
+        (("runs", "--table", "99"), "no experiment 'table99'; known: table1, "),
         (("train", "--run", "qvhighlights/sa_detr/ful/seed1"), "nearest is 'full'"),
         (("train", "--run", "full"), "expected <setting>/<method>/<variant>/seed<k>"),
         (("train", "--run", "qvhighlights/sa_detr/full/seed1", "--scale", "paper"), "--data-root DIR"),
@@ -47,6 +47,12 @@ def test_runs_prints_rows_and_runs():
         (("generate", "--setting", "qvhighlights", "--scale", "paper"), "nothing to generate"),
         (("evaluate", "--run", "qvhighlights/sa_detr/full/seed1"), "not trained"),
         (("evaluate", "--baseline", "mean_span", "--split", "dev"), "no split 'dev'"),
+        (("explain", "--table", "4", "--row", "z"), "table4 has no row 'z'; it has a, b, c"),
+        (("explain", "--table", "99", "--row", "a"), "no experiment 'table99'; known: table1, "),
+        (("explain", "--table", "4"), "--table N --row KEY"),
+        (("explain", "--run", "qvhighlights/sa_detr/full/seed1", "--row", "a"), "--table N --row KEY"),
+        (("explain", "--table", "1", "--row", "UVCOM", "--qid", "1"), "no run of ours to look into"),
+        (("figure", "5", "--qid", "1"), "figure5 shows no single queries"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_1(tmp_path, arguments, message):
@@ -67,6 +73,7 @@ def test_torch_stays_out_of_everything_but_training():
     modules = (
         "sadetr.cli, sadetr.workflow, sadetr.evaluation.command, sadetr.reporting.command, sadetr.data.preparation"
     )
+    modules += ", sadetr.inspection.report, sadetr.inspection.picture"
     code = f"import {modules}, sadetr.reporting.scoring, sadetr.data.corpus, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

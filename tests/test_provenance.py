@@ -64,5 +64,13 @@ def test_rendering_does_not_touch_training(checkout):
     assert after[1] != before[1]
 
 
+def test_looking_into_a_network_does_not_touch_training(checkout):
+    before = fingerprint_of(checkout)
+    for file in ("models/sa_detr/inspection.py", "nn/recording.py"):
+        path = checkout / "sadetr" / file
+        path.write_text(path.read_text() + "\nEXTRA = 1\n")
+    assert fingerprint_of(checkout) == before
+
+
 def test_commit_is_a_hash_or_unknown():
     assert commit() == "unknown" or len(commit().removesuffix("-dirty")) == 40

@@ -73,8 +73,9 @@ def test_all_makes_every_table_figure_and_verdict(finished):
     for name in ("tables/table1", "tables/table4"):
         for suffix in ("csv", "md", "tex", "html"):
             assert (finished.results / f"{name}.{suffix}").stat().st_size
-    for suffix in ("pdf", "svg", "png"):
-        assert (finished.results / f"figures/figure5.{suffix}").stat().st_size
+    for name in ("figure4", "figure5"):
+        for suffix in ("pdf", "svg", "png"):
+            assert (finished.results / f"figures/{name}.{suffix}").stat().st_size
     assert "not comparable" in (finished.results / "comparison.csv").read_text()
     metrics = pq.read_table(finished.results / "metrics.parquet").to_pandas()
     assert len(metrics[["variant", "seed"]].drop_duplicates()) == 11

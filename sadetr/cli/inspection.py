@@ -1,10 +1,11 @@
 """Subcommands that explain what the pipeline does."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sadetr.cli.options import Scale, app
+from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, app, known_run, make_layout, print_paths
 from sadetr.errors import SettingsError
 from sadetr.experiments import experiment_names, load_experiment
 
@@ -27,3 +28,41 @@ def runs(
             labels = " ".join(f"{column}={value or '-'}" for column, value in row.labels.items())
             print(f"  {row.key:<18} {labels:<32} {'  '.join(map(str, row.runs)) or '(paper only)'}")
         print(f"  {len(experiment.runs)} distinct runs")
+
+
+@app.command()
+def explain(
+    table: Annotated[str | None, typer.Option(help="Number of a table.")] = None,
+    figure: Annotated[str | None, typer.Option(help="Number of a figure.")] = None,
+    row: Annotated[str | None, typer.Option(help="Row of that table or figure, as `runs` prints it.")] = None,
+    run: Annotated[str | None, typer.Option(help="A run instead: <setting>/<method>/<variant>/seed<k>.")] = None,
+    qid: Annotated[
+        str | None, typer.Option(help="Show what the run (of a row: its first) computes for this query.")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="Weights that --qid looks into: best, clean or last.")] = "best",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of what --qid writes; default: <results>/<scale>/inspection/<run>.")
+    ] = None,
+    scale: Scale = "mini",
+    results: Results = RESULTS,
+    data_root: DataRoot = None,
+) -> None:
+    """Print what a row or run is made of and how it scores; with --qid, what its network computes for one query."""
+    from sadetr.inspection.report import explain_row, explain_run
+    from sadetr.inspection.runs import find_row
+
+    kinds = {"table": table, "figure": figure}
+    named = [name if not name.isdecimal() else kind + name for kind, name in kinds.items() if name is not None]
+    if len(named) + (run is not None) != 1 or (row is None) == bool(named):
+        raise SettingsError("say what to explain: --table N --row KEY, --figure N --row KEY, or --run RUN")
+    layout = make_layout(scale, results, data_root)
+    use = None if run is not None else find_row(named[0], str(row), scale)
+    if qid is None:
+        explain_row(use, layout) if use is not None else explain_run(known_run(str(run), scale), layout)
+        return
+    from sadetr.inspection.command import explain_query
+
+    if use is not None and not use.row.runs:
+        raise SettingsError(f"{named[0]} row {row} has no run of ours to look into")
+    chosen = use.row.runs[0] if use is not None else known_run(str(run), scale)
+    print_paths(explain_query(chosen, layout, qid, checkpoint, out))

@@ -1,5 +1,6 @@
 """Subcommands that gather, render and compare results."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,10 @@ def table(
 @app.command()
 def figure(
     number: Annotated[int, typer.Argument(help="Number of the figure in the paper.")],
+    qid: Annotated[list[str] | None, typer.Option(help="Figure 4: show this query; may be repeated.")] = None,
+    videos: Annotated[
+        Path | None, typer.Option(help="Figure 4: folder with <vid>.mp4 or frames <vid>/*.jpg, for strips of frames.")
+    ] = None,
     scale: Scale = "mini",
     results: Results = RESULTS,
     data_root: DataRoot = None,
@@ -38,7 +43,7 @@ def figure(
     """Draw a figure as PDF, SVG and PNG."""
     from sadetr.reporting.command import figure_command
 
-    print_paths(figure_command(f"figure{number}", load_scale(scale), results, data_root))
+    print_paths(figure_command(f"figure{number}", load_scale(scale), results, data_root, qid or (), videos))
 
 
 @app.command()

@@ -73,6 +73,24 @@ class Output:
     """(B, L) clip scores; padded clips hold anything finite."""
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """What a method computed on the way to its predictions, for people to look at; R layers, h heads.
+
+    A method fills the parts that it has. Moment queries keep their index through all parts.
+    """
+
+    output: Output
+    anchors: Tensor | None = None
+    """(R + 1, B, N_q, 2) ``cw``, normalised: before the first layer and behind each."""
+    qualities: Tensor | None = None
+    """(R, B, N_q) score after each layer, in [0, 1]."""
+    masks: Tensor | None = None
+    """(R, B, N_q, L) weight of each clip by the query's anchor, in [0, 1]."""
+    attention: Tensor | None = None
+    """(R, B, h, N_q, L) cross attention; 0 at padded clips."""
+
+
 class Method(nn.Module, ABC):
     """A trainable method."""
 
@@ -83,3 +101,11 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms by name; training minimises their sum."""
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """What ``python -m sadetr explain --qid`` shows of a batch; methods with something inside override it.
+
+        It predicts exactly what :meth:`forward` does. :mod:`sadetr.nn.recording` reads what modules are given, so
+        that nothing in ``forward`` has to know about it.
+        """
+        return Inspection(self(batch))

@@ -4,6 +4,7 @@
 written.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +29,9 @@ from sadetr.reporting.comparison import (
 )
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
 from sadetr.reporting.metrics import ScaleResults, gather
+from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.paper import load_paper_table, load_tolerances
+from sadetr.reporting.qualitative import panels
 from sadetr.reporting.renderers import write_table
 from sadetr.reporting.tables import build_table
 
@@ -57,24 +60,43 @@ def table_command(name: str, scale: ScaleSettings, results: Path) -> list[Path]:
         SettingsError: no such table, or the paper's numbers do not fit it.
         ResultsError: a run's metrics are unreadable.
     """
-    return _render(name, "table", scale, ScaleResults(results, scale))
+    return _render(_load_kind(name, "table", scale), scale, ScaleResults(results, scale))
 
 
-def figure_command(name: str, scale: ScaleSettings, results: Path, data_root: Path | None = None) -> list[Path]:
+def figure_command(
+    name: str,
+    scale: ScaleSettings,
+    results: Path,
+    data_root: Path | None = None,
+    qids: Sequence[str] = (),
+    videos: Path | None = None,
+) -> list[Path]:
     """Draw a figure, ``figure5`` say, to ``figures/<name>.{pdf,svg,png}``.
 
+    Args:
+        name: of the experiment.
+        scale: which runs, and what label they carry.
+        results: folder of all scales.
+        data_root: real data, for figures that show annotations.
+        qids: queries to show instead of the default ones, in a figure of single queries.
+        videos: folder of the user's videos, for strips of frames in such a figure.
+
     Raises:
-        SettingsError: no such figure.
+        SettingsError: no such figure, or it shows no single queries.
         ResultsError: there is nothing to draw, or a run is unreadable.
-        DataError: a published log is malformed.
+        DataError: annotations, predictions, published logs or videos are unreadable.
     """
-    return _render(name, "figure", scale, ScaleResults(results, scale, data_root))
+    experiment, source = _load_kind(name, "figure", scale), ScaleResults(results, scale, data_root)
+    if not qids and videos is None:
+        return _render(experiment, scale, source)
+    if experiment.layout != "qualitative":
+        raise SettingsError(f"{name} shows no single queries: it takes neither --qid nor --videos")
+    return _qualitative(experiment, scale, source, qids, videos)
 
 
-def _render(name: str, kind: str, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
-    experiment = _load_kind(name, kind, scale)
+def _render(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     if experiment.layout not in LAYOUTS:
-        raise SettingsError(f"{name}: no layout {experiment.layout!r}; known: {', '.join(LAYOUTS)}")
+        raise SettingsError(f"{experiment.name}: no layout {experiment.layout!r}; known: {', '.join(LAYOUTS)}")
     return LAYOUTS[experiment.layout](experiment, scale, source)
 
 
@@ -92,9 +114,24 @@ def _convergence(experiment: Experiment, scale: ScaleSettings, source: ScaleResu
     return write_figure(figure, source.folder / "figures", experiment.name)
 
 
+def _qualitative(
+    experiment: Experiment,
+    scale: ScaleSettings,
+    source: ScaleResults,
+    qids: Sequence[str] = (),
+    videos: Path | None = None,
+) -> list[Path]:
+    """Single queries. Those asked for get a file name of their own: the workflow's figure shows the default ones."""
+    figure = qualitative_figure(panels(experiment, scale, source, qids), scale.label, videos)
+    parts = [experiment.name, *(f"qid{re.sub(r'[^A-Za-z0-9]', '-', qid)}" for qid in qids)]
+    parts += [] if videos is None else ["frames"]
+    return write_figure(figure, source.folder / "figures", "_".join(parts))
+
+
 LAYOUTS: dict[str, Callable[[Experiment, ScaleSettings, ScaleResults], list[Path]]] = {
     "metrics": _metrics,
     "convergence": _convergence,
+    "qualitative": _qualitative,
 }
 """Layout of an experiment file -> what renders it and returns the files written."""
 

@@ -137,7 +137,20 @@ def write_figure(figure: "Figure", folder: Path | str, name: str) -> list[Path]:
 
     paths = [Path(folder) / f"{name}.{suffix}" for suffix in METADATA]
     with context(STYLE):
+        _fix_layout(figure)
         for path, (suffix, metadata) in zip(paths, METADATA.items(), strict=True):
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, format=suffix, metadata=metadata)
     return paths
+
+
+def _fix_layout(figure: "Figure") -> None:
+    """Arrange the axes now, and round where they are.
+
+    The solver of the constrained layout may differ in the last bit from one call to the next, and SVG names its clip
+    paths by those bits.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(value, 6) for value in axes.get_position().bounds])

@@ -5,11 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sadetr.configuration import load_scale
+from sadetr.configuration import load_scale, resolve_dataset
+from sadetr.data.annotations import Query, write_annotations
 from sadetr.errors import ResultsError, SettingsError
+from sadetr.evaluation.predictions import WINDOWS, write_predictions
 from sadetr.experiments import experiment_names, load_experiment
+from sadetr.layout import Layout
 from sadetr.reporting.command import (
     compare_command,
     comparison_command,
@@ -32,8 +36,13 @@ def all_runs(tmp_path, write_run):
     def write(scale):
         experiments = [load_experiment(name, scale) for name in experiment_names()]
         metrics = dict.fromkeys(metric for experiment in experiments for metric in experiment.metrics)
+        layout = Layout(scale, tmp_path, tmp_path / "data")
+        queries = [Query(7, "a query", "v", 20.0, np.array([[2.0, 6.0]]), None, None)]
+        write_annotations(layout.annotations(resolve_dataset("qvhighlights", "mini"))["val"], queries)
+        predictions = [{"qid": 7, WINDOWS: [[2.0, 8.0, 0.5]]}]
         for run in dict.fromkeys(run for experiment in experiments for run in experiment.runs):
             folder = write_run(run, scale, {}, EPOCHS)
+            write_predictions(layout.run(run).prediction("best", "val"), predictions)
             cells = itertools.product(("val", "test"), ("best", "clean", "last"), metrics)
             rows = [metric_row(run, scale, m, 50.0, split=split, checkpoint=kept) for split, kept, m in cells]
             write_run_metrics(rows, folder / "metrics.parquet")
@@ -50,7 +59,7 @@ def test_everything_at_the_mini_scale(tmp_path, all_runs, capsys):
     out = tmp_path / "mini"
     expected = [out / "metrics.parquet", *(out / f"comparison.{suffix}" for suffix in ("csv", "md", "html"))]
     expected += [out / "tables" / f"table4.{suffix}" for suffix in ("csv", "md", "tex", "html")]
-    expected += [out / "figures" / f"figure5.{suffix}" for suffix in ("pdf", "svg", "png")]
+    expected += [out / "figures" / f"figure{n}.{suffix}" for n in (4, 5) for suffix in ("pdf", "svg", "png")]
     assert set(expected) <= set(written)
     assert all(path.stat().st_size > 0 for path in written)
     table = read_metrics(out / "metrics.parquet")
@@ -101,6 +110,7 @@ gather_command(scale, results)
 table_command("table4", scale, results)
 comparison_command(scale, results)
 assert not {"torch", "pandas", "matplotlib", "seaborn"} & set(sys.modules), "a table needs none of them"
+figure_command("figure4", scale, results)
 figure_command("figure5", scale, results)
 assert "torch" not in sys.modules
 """
@@ -113,9 +123,9 @@ def test_bytes_are_equal_across_processes(tmp_path, all_runs):
         environment = {"PYTHONHASHSEED": seed, "MPLCONFIGDIR": str(tmp_path / "matplotlib"), "PATH": ""}
         subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], check=True, env=environment, timeout=120)
         out = tmp_path / "mini"
-        written = [path for path in out.rglob("*.*") if path.is_file() and "runs" not in path.parts]
+        written = [path for path in out.rglob("*.*") if path.is_file() and {"runs", "data"}.isdisjoint(path.parts)]
         kept.append({path: path.read_bytes() for path in written})
         for path in written:
             path.unlink()
-    assert len(kept[0]) == 1 + 4 + 3 + 3
+    assert len(kept[0]) == 1 + 4 + 3 + 3 + 3
     assert kept[0] == kept[1]

@@ -19,8 +19,7 @@ rule table:
 
 rule figure:
     input:
-        histories=lambda wildcards: flow.histories(f"figure{wildcards.figure}"),
-        logs=lambda wildcards: flow.published_logs(f"figure{wildcards.figure}"),
+        data=lambda wildcards: flow.figure_inputs(f"figure{wildcards.figure}"),
         sources=lambda wildcards: flow.sources(f"figure{wildcards.figure}"),
     output:
         multiext(f"{FOLDER}/figures/figure{{figure}}", ".pdf", ".png"),

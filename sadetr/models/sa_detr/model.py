@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sadetr.models.interface import Batch, Method, Output, Step
+from sadetr.models.interface import Batch, Inspection, Method, Output, Step
 from sadetr.models.sa_detr.aligner import FusionToken, ModalAligner
 from sadetr.models.sa_detr.enhance import GlobalBlock, HighlightHead, LocalBlock
 from sadetr.models.sa_detr.initializer import DirectAnchors, NoiseGroups, noise_groups, self_attention_bias
+from sadetr.models.sa_detr.inspection import inspect
 from sadetr.models.sa_detr.objective import objective
 from sadetr.models.sa_detr.refiner import SpanAwareRefiner, VideoContext
 from sadetr.models.sa_detr.settings import SADETRSettings
@@ -111,6 +112,10 @@ class SADETR(Method):
     def objective(self, output: SADETROutput, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms of eq 10."""
         return objective(output, batch, self.settings)
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Anchors, quality scores, Gaussian masks and attention of every refiner layer."""
+        return inspect(self, batch)
 
     def _encode(self, batch: Batch, contrast: bool) -> Encoded:
         """Project, fuse and enhance; with ``contrast`` every video is also encoded with the next sample's text.

@@ -1,0 +1,135 @@
+"""What a trained network computes for one query. The only part of this package that needs torch."""
+
+import importlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sadetr.configuration import load_method
+from sadetr.data.annotations import Query
+from sadetr.data.batches import Split
+from sadetr.data.store import FeatureStore
+from sadetr.errors import ResultsError, SettingsError
+from sadetr.evaluation.moment_retrieval import pairwise_iou
+from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
+from sadetr.experiments import RunId, run_settings
+from sadetr.layout import Layout
+from sadetr.nn.spans import cw_to_se
+from sadetr.provenance import config_fingerprint
+from sadetr.reporting.queries import find_query
+from sadetr.training.checkpoint import read_tensors
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class QueryInspection:
+    """One query through one network: N moment queries, best first, R layers, h heads, L clips; times in seconds.
+
+    The parts that a method does not have are None.
+    """
+
+    run: RunId
+    checkpoint: str
+    split: str
+    query: Query
+    clip_length: float
+    windows: Array
+    """(N, 3) start, end and score, as the prediction file holds them."""
+    saliency: Array
+    """(L,)."""
+    order: NDArray[np.int64]
+    """(N,) index of each moment query in the network."""
+    scores: Array
+    """(N,)."""
+    spans: Array
+    """(N, 2) start and end before post-processing; may leave the video."""
+    anchors: Array | None
+    """(R + 1, N, 2) start and end before the first layer and behind each; may leave the video."""
+    qualities: Array | None
+    """(R, N) score after each layer."""
+    masks: Array | None
+    """(R, N, L) weight of each clip by the anchor that the layer received."""
+    attention: Array | None
+    """(R, h, N, L) cross attention."""
+
+    @property
+    def iou(self) -> Array | None:
+        """(N,) of the final span with its best ground-truth window; None without labels."""
+        if self.query.windows is None:
+            return None
+        return pairwise_iou(self.spans[:, None], self.query.windows).max(1)
+
+    @property
+    def inside(self) -> Array | None:
+        """(R, N) share of the attention, averaged over heads, on clips whose centre the layer's anchor covers."""
+        if self.attention is None or self.anchors is None:
+            return None
+        clips = self.attention.shape[-1]
+        centres = (np.arange(clips) + 0.5) * self.query.duration / clips
+        start, end = self.anchors[:-1, :, :1], self.anchors[:-1, :, 1:]
+        weights = self.attention.mean(1)
+        total = weights.sum(-1)
+        covered = np.where((start <= centres) & (centres <= end), weights, 0.0).sum(-1)
+        return np.divide(covered, total, out=np.zeros_like(total), where=total > 0)
+
+
+def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best") -> QueryInspection:
+    """Load the weights of ``run`` and predict one query of any split of its setting, on the CPU.
+
+    Raises:
+        SettingsError: no such qid or checkpoint.
+        ResultsError: the run is not trained, or was trained with other settings.
+        StoreError: the features are not prepared.
+        DataError: annotations are missing or malformed.
+    """
+    settings = run_settings(run, layout.scale.reference)
+    dataset = settings.dataset
+    if checkpoint not in dataset.checkpoints:
+        raise SettingsError(f"no checkpoint {checkpoint!r}; {dataset.name} has {', '.join(dataset.checkpoints)}")
+    split, query = find_query(qid, layout.annotations(dataset), dataset.clip_length)
+    path = layout.run(run).checkpoint(checkpoint)
+    if not path.exists():
+        raise ResultsError(f"{path}: not there; train the run first: python -m sadetr train --run {run}")
+    weights, metadata = read_tensors(path)
+    if metadata.get("config_fingerprint") != config_fingerprint(settings):
+        raise ResultsError(f"{path}: was trained with other settings than the run has now; train it again")
+    model = importlib.import_module(load_method(run.method).module).build(settings)
+    model.load_state_dict(weights)
+    model.eval()
+    (batch,) = Split([query], FeatureStore.open(layout.store(run.setting)), dataset).prediction_batches(1)
+    with torch.no_grad():
+        found = model.inspect(batch)
+    scores = _array(found.output.scores[0])
+    spans = _array(found.output.spans[0])
+    ranked = rank_windows(spans, scores, query.duration)
+    rules = dataset.postprocess
+    order = np.argsort(-scores, kind="stable")
+    return QueryInspection(
+        run=run,
+        checkpoint=checkpoint,
+        split=split,
+        query=query,
+        clip_length=dataset.clip_length,
+        windows=postprocess_windows(ranked, rules.clamp, rules.round_to),
+        saliency=_array(found.output.saliency[0]),
+        order=order,
+        scores=scores[order],
+        spans=_seconds(found.output.spans[0], query)[order],
+        anchors=None if found.anchors is None else _seconds(found.anchors[:, 0], query)[:, order],
+        qualities=None if found.qualities is None else _array(found.qualities[:, 0])[:, order],
+        masks=None if found.masks is None else _array(found.masks[:, 0])[:, order],
+        attention=None if found.attention is None else _array(found.attention[:, 0])[:, :, order],
+    )
+
+
+def _array(values: Tensor) -> Array:
+    return values.double().cpu().numpy()
+
+
+def _seconds(spans: Tensor, query: Query) -> Array:
+    """Normalised ``cw`` spans (..., 2) -> start and end in seconds of the annotated duration (D58)."""
+    return _array(cw_to_se(spans.double())) * query.duration

@@ -1,0 +1,172 @@
+"""What a figure of qualitative results shows: which queries, and what each predictor says about them. Free of torch.
+
+The default queries are not picked by hand: they lie at fixed places in the order of the first predictor's top-1 IoU
+over the whole split (docs/inspection.md).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sadetr.configuration import ScaleSettings, resolve_dataset
+from sadetr.data.annotations import SCORES, Query, clip_count, read_annotations
+from sadetr.errors import ResultsError, SettingsError
+from sadetr.evaluation.moment_retrieval import FULL, hull_iou, score_moments
+from sadetr.evaluation.predictions import SALIENCY, WINDOWS, align, read_predictions
+from sadetr.experiments import Experiment, Row
+from sadetr.reporting.metrics import ScaleResults
+from sadetr.reporting.queries import find_query
+from sadetr.settings import DatasetSettings
+
+QUANTILES = {"upper quartile": 0.75, "median": 0.5, "lowest": 0.0}
+"""Places of the default queries in the ascending order of top-1 IoU; equal ones stand in file order."""
+MAX_PANELS = 6
+MAX_WINDOWS = 5
+"""Windows of one predictor that fit below each other."""
+
+Rows = list[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one predictor says about one query."""
+
+    label: str
+    windows: NDArray[np.float64] | None
+    """(n, 2) seconds, best first, at most as many as there are ground-truth windows; None = not run."""
+    iou: float | None
+    """Of the first window with its best ground-truth window; None without a window."""
+    saliency: NDArray[np.float64] | None
+    """(L,) scaled to [0, 1] within the video, one value per clip."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One query with its ground truth and predictions."""
+
+    query: Query
+    reason: str
+    """Why it is shown; empty where it was asked for."""
+    clip_length: float
+    """Seconds."""
+    saliency: NDArray[np.float64] | None
+    """(L,) mean of the annotators as a share of their highest score, 0 outside the relevant clips."""
+    predictions: tuple[Prediction, ...]
+
+
+def panels(
+    experiment: Experiment, scale: ScaleSettings, results: ScaleResults, qids: Sequence[str] = ()
+) -> list[Panel]:
+    """The queries to show, with the predictions of every row; the first row is the one that is examined.
+
+    Args:
+        experiment: its rows are the predictors: the first run of a row, or a published prediction file.
+        scale: generated data have no published predictions; their rows are left out.
+        results: where runs and annotations lie.
+        qids: queries to show; none = the default ones.
+
+    Raises:
+        SettingsError: an unknown or repeated qid, too many of them, or rows that do not go together.
+        ResultsError: the first row's run has no predictions.
+        DataError: annotations or predictions are malformed, or do not belong together.
+    """
+    dataset = _dataset(experiment, scale)
+    truth = results.layout.annotations(dataset)[experiment.split]
+    queries = read_annotations(truth, dataset.clip_length)
+    if any(query.windows is None for query in queries):
+        raise SettingsError(f"{truth}: has queries without relevant_windows; {experiment.name} needs labels")
+    rows = {
+        row.labels[experiment.label_columns[0]]: _read(prediction_file(row, experiment, results, dataset), queries)
+        for row in experiment.rows
+        if row.runs or scale.data != "generated"
+    }
+    label, first = next(iter(rows.items()))
+    if first is None:
+        raise ResultsError(
+            f"{prediction_file(experiment.rows[0], experiment, results, dataset)}: not there, and {experiment.name} "
+            f"is about {label}. Train it first: 'snakemake --cores 1 {experiment.name}'"
+        )
+    if qids:
+        chosen = dict.fromkeys(_positions(qids, experiment, truth, dataset, queries), "")
+    else:
+        chosen = {index: f"{name} IoU of {label}" for index, name in default_choice(first, queries).items()}
+    return [_panel(queries[index], index, reason, dataset, rows) for index, reason in chosen.items()]
+
+
+def _dataset(experiment: Experiment, scale: ScaleSettings) -> DatasetSettings:
+    settings = {run.setting for run in experiment.runs}
+    if not experiment.rows[0].runs or len(settings) != 1:
+        raise SettingsError(
+            f"{experiment.name}: the first row must have a run, and all runs must be of one setting; here they are of "
+            f"{', '.join(sorted(settings)) or 'none'}"
+        )
+    return resolve_dataset(settings.pop(), scale.reference)
+
+
+def prediction_file(row: Row, experiment: Experiment, results: ScaleResults, dataset: DatasetSettings) -> Path:
+    """Predictions of a row on the experiment's split: its first run's, or the published ones."""
+    if row.runs:
+        return results.layout.run(row.runs[0]).prediction(row.checkpoint, experiment.split)
+    return results.layout.published / dataset.name / f"{row.rescored.name}.jsonl"
+
+
+def _read(path: Path, queries: Sequence[Query]) -> Rows | None:
+    return align(read_predictions(path, queries, highlights=False), queries) if path.exists() else None
+
+
+def default_choice(predictions: Rows, queries: Sequence[Query]) -> dict[int, str]:
+    """Index of each default query -> its place in QUANTILES; ``predictions`` are in the order of ``queries``.
+
+    In a small split two places may fall on one query: it keeps the first.
+    """
+    iou = score_moments([row[WINDOWS] for row in predictions], [query.windows for query in queries])[FULL].iou
+    order = np.argsort(iou, kind="stable")
+    chosen: dict[int, str] = {}
+    for name, quantile in QUANTILES.items():
+        chosen.setdefault(int(order[round(quantile * (len(order) - 1))]), name)
+    return chosen
+
+
+def _positions(
+    qids: Sequence[str], experiment: Experiment, truth: Path, dataset: DatasetSettings, queries: Sequence[Query]
+) -> list[int]:
+    if len(qids) > MAX_PANELS or len(set(qids)) < len(qids):
+        raise SettingsError(f"{experiment.name} shows 1 to {MAX_PANELS} different queries, not {', '.join(qids)}")
+    positions = {query.qid: index for index, query in enumerate(queries)}
+    found = [find_query(qid, {experiment.split: truth}, dataset.clip_length)[1] for qid in qids]
+    return [positions[query.qid] for query in found]
+
+
+def _panel(query: Query, index: int, reason: str, dataset: DatasetSettings, rows: Mapping[str, Rows | None]) -> Panel:
+    predictions = [
+        Prediction(label, None, None, None) if found is None else _prediction(label, found[index], query)
+        for label, found in rows.items()
+    ]
+    return Panel(query, reason, dataset.clip_length, mean_saliency(query, dataset.clip_length), tuple(predictions))
+
+
+def _prediction(label: str, row: Mapping[str, Any], query: Query) -> Prediction:
+    shown = min(len(query.windows), MAX_WINDOWS)
+    windows = np.array(row[WINDOWS][:shown], dtype=np.float64).reshape(-1, 3)[:, :2]
+    iou = float(hull_iou(windows[0], query.windows).max()) if len(windows) else None
+    saliency = np.array(row.get(SALIENCY, ()), dtype=np.float64)
+    return Prediction(label, windows, iou, scaled(saliency) if len(saliency) else None)
+
+
+def mean_saliency(query: Query, clip_length: float) -> NDArray[np.float64] | None:
+    """(L,) mean annotation as a share of the highest score, 0 outside the relevant clips; None without labels."""
+    if query.saliency is None or query.relevant_clip_ids is None:
+        return None
+    values = np.zeros(clip_count(query.duration, clip_length))
+    values[query.relevant_clip_ids] = query.saliency.mean(1) / (SCORES.stop - 1)
+    return values
+
+
+def scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``values`` stretched to [0, 1]; constant ones become 0.5. Only the order of saliency scores has a meaning."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
