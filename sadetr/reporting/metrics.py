@@ -207,12 +207,22 @@ class ScaleResults:
         scores = [self._values(run) for run in row.runs]
         key = (experiment.split, row.checkpoint, metric)
         found = [score[key] for score in scores if score is not None and key in score]
-        values = [value for value in found if value is not None]
+        values = list(self.seed_values(experiment, row, metric).values())
         if values:
             std = statistics.stdev(values) if len(values) > 1 else None
             return Score(statistics.fmean(values), std, len(found), len(scores), "scored")
         state = "no queries" if found else "not run" if all(score is None for score in scores) else "not evaluated"
         return Score(None, None, len(found), len(scores), state)
+
+    def seed_values(self, experiment: Experiment, row: Row, metric: str) -> dict[int, float]:
+        """Our numbers behind one cell: seed -> value in percent, for the seeds that are trained and evaluated.
+
+        Raises:
+            ResultsError: as :meth:`score`.
+        """
+        key = (experiment.split, row.checkpoint, metric)
+        values = {run.seed: (self._values(run) or {}).get(key) for run in row.runs}
+        return {seed: value for seed, value in values.items() if value is not None}
 
     def _values(self, run: RunId) -> dict[tuple[str, str, str], float | None] | None:
         if run not in self._cache:

@@ -3,11 +3,11 @@
 
 rule table:
     input:
-        metrics=lambda wildcards: flow.metrics(f"table{wildcards.table}"),
-        sources=lambda wildcards: flow.sources(f"table{wildcards.table}"),
+        metrics=lambda wildcards: flow.metrics(wildcards.table),
+        sources=lambda wildcards: flow.sources(wildcards.table),
     output:
-        multiext(f"{FOLDER}/tables/table{{table}}", ".csv", ".md", ".tex"),
-        report(f"{FOLDER}/tables/table{{table}}.html", category="Tables"),
+        multiext(f"{FOLDER}/tables/{{table}}", ".csv", ".md", ".tex"),
+        report(f"{FOLDER}/tables/{{table}}.html", category="Tables"),
     log:
         f"{FOLDER}/logs/table/{{table}}.log",
     params:
@@ -18,11 +18,12 @@ rule table:
 
 rule figure:
     input:
-        histories=lambda wildcards: flow.histories(f"figure{wildcards.figure}"),
-        sources=lambda wildcards: flow.sources(f"figure{wildcards.figure}"),
+        metrics=lambda wildcards: flow.metrics(wildcards.figure),
+        histories=lambda wildcards: flow.histories(wildcards.figure),
+        sources=lambda wildcards: flow.sources(wildcards.figure),
     output:
-        multiext(f"{FOLDER}/figures/figure{{figure}}", ".pdf", ".png"),
-        report(f"{FOLDER}/figures/figure{{figure}}.svg", category="Figures"),
+        multiext(f"{FOLDER}/figures/{{figure}}", ".pdf", ".png"),
+        report(f"{FOLDER}/figures/{{figure}}.svg", category="Figures"),
     log:
         f"{FOLDER}/logs/figure/{{figure}}.log",
     params:
