@@ -16,6 +16,10 @@ from sadetr.reporting.markup import (
 )
 
 INDENT = "  "
+LONG = 32
+"""Characters beyond which a column of words is set in lines."""
+WIDE = 12
+"""Columns beyond which a page sets a table in small type."""
 _SYMBOL = re.compile(r"([A-Za-zαδλσ]+)_(\w+)")
 
 
@@ -63,7 +67,10 @@ def grid_markdown(grid: Grid, level: int = 1) -> str:
 
 def grid_latex(grid: Grid) -> str:
     r"""A ``table*`` to ``\input`` into a document that loads booktabs, amssymb and textcomp."""
-    columns = "l" * grid.left + "c" * (len(grid.header) - grid.left)
+    longest = [max(map(len, cells)) for cells in list(zip(*grid.rows, strict=True))[: grid.left]]
+    # Long words are broken into lines; a page has room for three such columns.
+    columns = "".join(r"p{.2\textwidth}" if length > LONG else "l" for length in longest)
+    columns = columns.ljust(len(columns) + len(grid.header) - grid.left, "c")
     caption = rf"\caption{{{escape_latex(grid.title)}}}"
     heading = (
         [rf"\textbf{{{escape_latex(grid.title)}}}\par\smallskip"]
@@ -102,10 +109,17 @@ def _latex_heading(text: str) -> str:
 
 def grid_html_body(grid: Grid) -> list[str]:
     """The lines of a page's body, or of a part of it."""
-    head = "".join(f"<th>{_html_heading(heading)}</th>" for heading in grid.header)
-    rows = ["".join(f"<td>{escape_html(cell)}</td>" for cell in row) for row in grid.rows]
+    words = [' class="words"' if column < grid.left else "" for column in range(len(grid.header))]
+    head = "".join(
+        f"<th{style}>{_html_heading(heading)}</th>" for heading, style in zip(grid.header, words, strict=True)
+    )
+    rows = [
+        "".join(f"<td{style}>{escape_html(cell)}</td>" for cell, style in zip(row, words, strict=True))
+        for row in grid.rows
+    ]
+    wide = ' class="wide"' if len(grid.header) > WIDE else ""
     return [
-        '<div class="scroll"><table>',
+        f'<div class="scroll"><table{wide}>',
         f"<caption>{escape_html(grid.caption)}</caption>",
         f"<thead><tr>{head}</tr></thead>",
         "<tbody>",
