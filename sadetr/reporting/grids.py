@@ -67,7 +67,7 @@ def grid_markdown(grid: Grid, level: int = 1) -> str:
 
 def grid_latex(grid: Grid) -> str:
     r"""A ``table*`` to ``\input`` into a document that loads booktabs, amssymb and textcomp."""
-    longest = [max(map(len, cells)) for cells in list(zip(*grid.rows, strict=True))[: grid.left]]
+    longest = [max((len(row[column]) for row in grid.rows), default=0) for column in range(grid.left)]
     # Long words are broken into lines; a page has room for three such columns.
     columns = "".join(r"p{.2\textwidth}" if length > LONG else "l" for length in longest)
     columns = columns.ljust(len(columns) + len(grid.header) - grid.left, "c")
@@ -117,9 +117,9 @@ def grid_html_body(grid: Grid) -> list[str]:
         "".join(f"<td{style}>{escape_html(cell)}</td>" for cell, style in zip(row, words, strict=True))
         for row in grid.rows
     ]
-    wide = ' class="wide"' if len(grid.header) > WIDE else ""
+    dense = ' class="dense"' if len(grid.header) > WIDE else ""
     return [
-        f'<div class="scroll"><table{wide}>',
+        f'<div class="scroll"><table{dense}>',
         f"<caption>{escape_html(grid.caption)}</caption>",
         f"<thead><tr>{head}</tr></thead>",
         "<tbody>",

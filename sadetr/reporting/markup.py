@@ -51,8 +51,8 @@ thead tr:first-child th:first-child, tbody td:first-child { text-align: left; }
 thead { border-bottom: 1px solid; }
 td.paper { color: #595959; }
 th.words, td.words { text-align: left; white-space: normal; }
-.wide { font-size: .8em; }
-.wide th, .wide td { padding: .15rem .3rem; }
+.dense { font-size: .8em; }
+.dense th, .dense td { padding: .15rem .3rem; }
 .banner { border: 1px solid #8a4b00; background: #fff4e5; color: #6b3a00; padding: .5rem .75rem; font-weight: 600; }
 .notes { font-size: .85em; padding-left: 0; list-style: none; max-width: 60rem; }
 .good { color: #0b5c4a; }

@@ -207,7 +207,7 @@ class ScaleResults:
         scores = [self._values(run) for run in row.runs]
         key = (experiment.split, row.checkpoint, metric)
         found = [score[key] for score in scores if score is not None and key in score]
-        values = list(self.seed_values(experiment, row, metric).values())
+        values = [value for value in found if value is not None]
         if values:
             std = statistics.stdev(values) if len(values) > 1 else None
             return Score(statistics.fmean(values), std, len(found), len(scores), "scored")

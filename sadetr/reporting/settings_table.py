@@ -115,7 +115,7 @@ def settings_rows(
 def _used(row: Row, scale: ScaleSettings, results: ScaleResults) -> tuple[dict[str, Any], str]:
     """What the run wrote down; where it is not there, what it would be trained with."""
     (run,) = row.runs
-    path = RunFolder(results.run_folder(run)).config
+    path = RunFolder(results.folder / "runs" / run.folder).config
     if not path.exists():
         return run_settings(run, scale.reference).model_dump(mode="json"), "planned"
     try:
