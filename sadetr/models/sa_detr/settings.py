@@ -37,6 +37,13 @@ class LocalEnhancement(Record):
     """D19: it follows the global block, or stands beside it and reads the fused features."""
 
 
+class Refinement(Record):
+    """Readings of the anchor update (section 3.4)."""
+
+    update: Literal["logit", "linear"] = "logit"
+    """D46: offsets are added to the anchors' logits, or to the anchors, which are then clamped to [0, 1]."""
+
+
 class QueryInitializer(Record):
     """QI: anchors from the fusion token instead of learned ones, and their own loss (Tables 4, 5)."""
 
@@ -93,13 +100,6 @@ class GaussianMask(Record):
     mode: Literal["mul_logits", "add_log", "mul_prob"] = "mul_logits"
     """D43: how the mask enters the attention."""
     min_width: PositiveFloat = 1e-3
-
-
-class Refinement(Record):
-    """Readings of the anchor update (section 3.4)."""
-
-    update: Literal["logit", "linear"] = "logit"
-    """D46: offsets are added to the anchors' logits, or to the anchors, which are then clamped to [0, 1]."""
 
 
 class SaliencyLoss(Record):
