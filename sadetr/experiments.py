@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sadetr.configuration import CONFIG, ScaleSettings, load_method, load_yaml, resolve, resolve_dataset, validate
 from sadetr.errors import SettingsError
@@ -85,11 +85,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One table or figure of the paper."""
+    """One table or figure: the paper's, or one of our own, which has no number."""
 
     name: str
     kind: Literal["table", "figure"]
-    number: int
+    number: int | None
     layout: str
     """How it is rendered: a key of ``LAYOUTS`` in :mod:`sadetr.reporting.command`."""
     title: str
@@ -99,6 +99,18 @@ class Experiment:
     label_columns: tuple[str, ...]
     rows: tuple[Row, ...]
     note: str
+    part_of_all: bool = True
+    """Whether the target ``all``, the gathered metrics and the comparison include it."""
+
+    @property
+    def caption(self) -> str:
+        """Number, if it has one, and title."""
+        return self.title if self.number is None else f"{self.kind.capitalize()} {self.number}: {self.title}"
+
+    @property
+    def has_paper_numbers(self) -> bool:
+        """Whether its cells stand beside numbers of the paper, in ``config/paper/<name>.csv``."""
+        return self.kind == "table" and bool(self.metrics) and any(row.paper is not None for row in self.rows)
 
     @property
     def runs(self) -> tuple[RunId, ...]:
@@ -150,27 +162,49 @@ class ExperimentFields(Record):
     """An experiment file."""
 
     kind: Literal["table", "figure"]
-    number: int
+    number: int | None = None
+    """In the paper; such an experiment is called ``<kind><number>``."""
     layout: str
     title: str
-    split: str
+    part_of_all: bool = True
+    split: str = ""
     checkpoint: Checkpoint = "best"
-    metrics: Annotated[list[str], Field(min_length=1)]
+    metrics: list[str] = Field(default_factory=list)
+    """Empty where no predictions are scored (a table of settings)."""
     label_columns: list[str]
     run: RunFields
     rows: Annotated[dict[str, RowFields], Field(min_length=1)]
     note: str = ""
 
+    @model_validator(mode="after")
+    def _metrics_need_a_split(self) -> "ExperimentFields":
+        if self.metrics and not self.split:
+            raise ValueError("metrics are scored on a split: add the key 'split'")
+        return self
+
 
 def experiment_names(config: Path = CONFIG) -> tuple[str, ...]:
-    """Names of all experiments: tables, then figures, by number."""
+    """Names of all experiments: tables, then figures, by number; those without a number after the others."""
     fields = {path.stem: _read(path.stem, config) for path in (config / "experiments").glob("*.yaml")}
-    return tuple(sorted(fields, key=lambda name: (fields[name].kind != "table", fields[name].number)))
+
+    def order(name: str) -> tuple[bool, bool, int, str]:
+        number = fields[name].number
+        return fields[name].kind != "table", number is None, number or 0, name
+
+    return tuple(sorted(fields, key=order))
+
+
+def experiment_name(kind: str, text: str) -> str:
+    """Name of the experiment that a user calls ``text``: a number of the paper, or the name itself."""
+    return f"{kind}{text}" if text.isdigit() else text
 
 
 def _read(name: str, config: Path) -> ExperimentFields:
     path = config / "experiments" / f"{name}.yaml"
-    return validate(ExperimentFields, load_yaml(path), path)
+    fields = validate(ExperimentFields, load_yaml(path), path)
+    if fields.number is not None and name != f"{fields.kind}{fields.number}":
+        raise SettingsError(f"{path}: {fields.kind} {fields.number} belongs in {fields.kind}{fields.number}.yaml")
+    return fields
 
 
 def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG) -> Experiment:
@@ -209,7 +243,7 @@ def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG
                 published_log=PublishedLog(setting, row.published_log) if row.published_log else None,
             )
         )
-    shared = ("kind", "number", "layout", "title", "split", "checkpoint", "note")
+    shared = ("kind", "number", "layout", "title", "split", "checkpoint", "note", "part_of_all")
     values = {key: getattr(fields, key) for key in shared}
     return Experiment(
         name=name, metrics=tuple(fields.metrics), label_columns=tuple(fields.label_columns), rows=tuple(rows), **values

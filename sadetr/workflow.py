@@ -49,6 +49,8 @@ class Workflow:
         """Checked here: an error inside a rule's input function is easily lost."""
         check_published(self.layout.published)
         self.experiments = {name: load_experiment(name, self._reference) for name in experiment_names()}
+        self.all = [name for name, experiment in self.experiments.items() if experiment.part_of_all]
+        """Names of the experiments that the target ``all`` makes."""
         arguments = ["--scale", self._reference, "--results", str(results)]
         self.arguments = shlex.join(arguments)
         """Options that every subcommand takes."""
@@ -81,7 +83,7 @@ class Workflow:
         return resolve_dataset(setting, self._reference)
 
     def metrics(self, *names: str) -> list[Path]:
-        """``metrics.parquet`` of all runs of the experiments ``names`` (default: all)."""
+        """``metrics.parquet`` of the runs of the experiments ``names`` (default: those of ``all``)."""
         return [folder.metrics for folder in self._folders(names)]
 
     def figure_inputs(self, name: str) -> list[Path]:
@@ -103,7 +105,7 @@ class Workflow:
         if names:
             settings = [entry.setting for name in names for entry in self.experiments[name].rescored]
         else:
-            settings = [setting for experiment in self.experiments.values() for setting in experiment.settings]
+            settings = [setting for name in self.all for setting in self.experiments[name].settings]
         return [self.layout.rescored(setting) for setting in dict.fromkeys(settings)]
 
     def rescore_inputs(self, setting: str) -> list[Path]:
@@ -132,7 +134,7 @@ class Workflow:
         return paths
 
     def kept(self, *names: str) -> list[Path]:
-        """Everything in the run folders of the experiments ``names`` (default: all).
+        """Everything in the run folders of the experiments ``names`` (default: those of ``all``).
 
         Targets ask for these files too: Snakemake does not miss a deleted file that only other outputs need.
         """
@@ -143,7 +145,7 @@ class Workflow:
         ]
 
     def _folders(self, names: Sequence[str]) -> list[RunFolder]:
-        chosen = [self.experiments[name] for name in names or self.experiments]
+        chosen = [self.experiments[name] for name in names or self.all]
         return [self.layout.run(run) for run in dict.fromkeys(run for each in chosen for run in each.runs)]
 
     def rendered(self, name: str) -> list[Path]:
@@ -153,14 +155,14 @@ class Workflow:
         )
         return [self.folder / folder / f"{name}.{suffix}" for suffix in formats]
 
-    def numbers(self, kind: str) -> str:
-        """Regular expression of the numbers of the ``table`` or ``figure`` experiments."""
-        return "|".join(str(experiment.number) for experiment in self.experiments.values() if experiment.kind == kind)
+    def names(self, kind: str) -> str:
+        """Regular expression of the names of the ``table`` or ``figure`` experiments."""
+        return "|".join(name for name, experiment in self.experiments.items() if experiment.kind == kind)
 
     def sources(self, *names: str) -> list[Path]:
-        """Experiment files and the paper's numbers behind experiments (default: all)."""
-        paths = [CONFIG / "experiments" / f"{name}.yaml" for name in names or self.experiments]
-        paths += [CONFIG / "paper" / f"{name}.csv" for name in names or self.experiments]
+        """Experiment files and the paper's numbers behind experiments (default: those of ``all``)."""
+        paths = [CONFIG / "experiments" / f"{name}.yaml" for name in names or self.all]
+        paths += [CONFIG / "paper" / f"{name}.csv" for name in names or self.all]
         return [path for path in paths if path.exists()]
 
     @property

@@ -20,6 +20,8 @@ settings:
     training: {epochs: 2, schedule: {hold_epochs: 1}, batch_size: 8}
     methods: {sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}}
 """
+# Tables that share runs, a figure, and what `all` leaves out.
+EXPERIMENTS = ("table1", "table4", "figure5", "sensitivity")
 # With `--dist=loadgroup` these tests stay on one worker and share one workflow.
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -31,6 +33,9 @@ class Checkout:
         self.folder = folder
         ignored = shutil.ignore_patterns("__pycache__", ".*", "results", "tests", "*.egg-info", "benchmarks")
         shutil.copytree(ROOT, folder, ignore=ignored, dirs_exist_ok=True)
+        for experiment in (folder / "config/experiments").glob("*.yaml"):
+            if experiment.stem not in EXPERIMENTS:
+                experiment.unlink()
         (folder / "tiny.yaml").write_text(SCALE)
         self.results = folder / "results/tiny"
 
@@ -82,6 +87,13 @@ def test_all_makes_every_table_figure_and_verdict(finished):
     assert set(metrics["split"]) == {"val", "test"}
     assert set(metrics["checkpoint"]) == {"best", "last"}
     assert set(metrics["data"]) == {"generated"}
+
+
+def test_what_all_leaves_out_is_a_target_of_its_own(finished):
+    assert not list(finished.results.glob("tables/sensitivity.*"))
+    planned = finished.planned("sensitivity")
+    # 15 readings and the full model with three seeds, of which `all` has trained one.
+    assert (planned["train"], planned["table"]) == (47, 1)
 
 
 def test_a_second_run_has_nothing_to_do(finished):

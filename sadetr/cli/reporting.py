@@ -7,6 +7,7 @@ import typer
 
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, app, print_paths
 from sadetr.configuration import load_scale
+from sadetr.experiments import experiment_name
 
 
 @app.command()
@@ -19,19 +20,19 @@ def gather(scale: Scale = "mini", results: Results = RESULTS) -> None:
 
 @app.command()
 def table(
-    number: Annotated[int, typer.Argument(help="Number of the table in the paper.")],
+    name: Annotated[str, typer.Argument(help="Number of the table in the paper, or name of one of our own.")],
     scale: Scale = "mini",
     results: Results = RESULTS,
 ) -> None:
     """Render a table as CSV, Markdown, LaTeX and HTML."""
     from sadetr.reporting.command import table_command
 
-    print_paths(table_command(f"table{number}", load_scale(scale), results))
+    print_paths(table_command(experiment_name("table", name), load_scale(scale), results))
 
 
 @app.command()
 def figure(
-    number: Annotated[int, typer.Argument(help="Number of the figure in the paper.")],
+    name: Annotated[str, typer.Argument(help="Number of the figure in the paper.")],
     qid: Annotated[list[str] | None, typer.Option(help="Figure 4: show this query; may be repeated.")] = None,
     videos: Annotated[
         Path | None, typer.Option(help="Figure 4: folder with <vid>.mp4 or frames <vid>/*.jpg, for strips of frames.")
@@ -43,7 +44,9 @@ def figure(
     """Draw a figure as PDF, SVG and PNG."""
     from sadetr.reporting.command import figure_command
 
-    print_paths(figure_command(f"figure{number}", load_scale(scale), results, data_root, qid or (), videos))
+    print_paths(
+        figure_command(experiment_name("figure", name), load_scale(scale), results, data_root, qid or (), videos)
+    )
 
 
 @app.command()

@@ -18,9 +18,15 @@ def quality_targets(spans: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
 
 def quality_loss(
-    qualities: Tensor, spans: Tensor, truth: Tensor, mask: Tensor, assigned: Tensor, matched_weight: float
+    qualities: Tensor,
+    spans: Tensor,
+    truth: Tensor,
+    mask: Tensor,
+    assigned: Tensor,
+    matched_weight: float,
+    reduction: str = "mean",
 ) -> Tensor:
-    """Eq 8: weighted |q - IoU|, mean over samples and queries (D52), summed over stages.
+    """Eq 8: weighted |q - IoU|, reduced over samples and queries (D52), summed over stages.
 
     Args:
         qualities: (S, B, N) in [0, 1].
@@ -29,12 +35,17 @@ def quality_loss(
         mask: (B, G) bool.
         assigned: (S, B, G) matched query of each span.
         matched_weight: w_q, weight of matched queries; the others have 1.
+        reduction: ``mean`` over samples and queries; ``sum`` over queries, mean over samples; ``weighted_mean``, each
+            stage divided by the sum of its weights.
     """
     query = torch.arange(qualities.shape[2], device=qualities.device)
     matched = ((assigned.unsqueeze(2) == query[:, None]) & mask[None, :, None]).any(-1)
     weights = 1 + (matched_weight - 1) * matched
     error = (qualities - quality_targets(spans, truth, mask)).abs()
-    return len(qualities) * (weights * error).mean()
+    if reduction == "weighted_mean":
+        return ((weights * error).sum((1, 2)) / weights.sum((1, 2))).sum()
+    scale = qualities.shape[2] if reduction == "sum" else 1
+    return len(qualities) * scale * (weights * error).mean()
 
 
 def quality_margin_loss(positive: Tensor, negative: Tensor, mask: Tensor, margin: float) -> Tensor:

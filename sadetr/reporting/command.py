@@ -28,18 +28,23 @@ from sadetr.reporting.comparison import (
     summary,
 )
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
+from sadetr.reporting.grids import write_grid
 from sadetr.reporting.metrics import ScaleResults, gather
 from sadetr.reporting.panels import qualitative_figure
-from sadetr.reporting.paper import load_paper_table, load_tolerances
+from sadetr.reporting.paper import PAPER, load_paper_table, load_tolerances
 from sadetr.reporting.qualitative import panels
 from sadetr.reporting.renderers import write_table
+from sadetr.reporting.seeds import write_seeds
+from sadetr.reporting.sensitivity import sensitivity_table
+from sadetr.reporting.settings_table import settings_table
+from sadetr.reporting.sweep import sweep_figure
 from sadetr.reporting.tables import build_table
 
 
 def gather_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:
-    """Join the metrics of the named experiments (default: all) into ``metrics.parquet``: runs and rescored predictions.
+    """Join the metrics of the named experiments (default: those of ``all``) into ``metrics.parquet``.
 
-    Files that are not there yet are left out.
+    They are of runs and of rescored predictions. Files that are not there yet are left out.
 
     Raises:
         ResultsError: there is nothing to join, or a file is unreadable.
@@ -128,10 +133,36 @@ def _qualitative(
     return write_figure(figure, source.folder / "figures", "_".join(parts))
 
 
+def _seeds(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
+    """As ``metrics``, with tests of the differences over seeds."""
+    return write_seeds(experiment, scale, source, load_paper_table(experiment.name), source.folder / "tables")
+
+
+def _settings(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
+    """The settings of one run per row beside the paper's."""
+    grid = settings_table(experiment, scale, source, PAPER / f"{experiment.name}.csv")
+    return write_grid(grid, source.folder / "tables")
+
+
+def _sensitivity(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
+    """Differences to one row, paired by seed."""
+    return write_grid(sensitivity_table(experiment, scale, source), source.folder / "tables")
+
+
+def _sweep(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
+    """One point per row."""
+    figure = sweep_figure(experiment, scale, source)
+    return write_figure(figure, source.folder / "figures", experiment.name)
+
+
 LAYOUTS: dict[str, Callable[[Experiment, ScaleSettings, ScaleResults], list[Path]]] = {
     "metrics": _metrics,
     "convergence": _convergence,
     "qualitative": _qualitative,
+    "seeds": _seeds,
+    "settings": _settings,
+    "sensitivity": _sensitivity,
+    "sweep": _sweep,
 }
 """Layout of an experiment file -> what renders it and returns the files written."""
 
@@ -167,7 +198,8 @@ def compare_command(scale: ScaleSettings, results: Path, names: Sequence[str] = 
 
 
 def _load(names: Sequence[str], scale: ScaleSettings) -> list[Experiment]:
-    return [load_experiment(name, scale) for name in names or experiment_names()]
+    experiments = [load_experiment(name, scale) for name in names or experiment_names()]
+    return [experiment for experiment in experiments if names or experiment.part_of_all]
 
 
 def _load_kind(name: str, kind: str, scale: ScaleSettings) -> Experiment:
@@ -179,7 +211,7 @@ def _load_kind(name: str, kind: str, scale: ScaleSettings) -> Experiment:
 
 def _compare(scale: ScaleSettings, results: Path, names: Sequence[str]) -> Comparison:
     experiments = [
-        (experiment, load_paper_table(experiment.name) if experiment.kind == "table" else None)
+        (experiment, load_paper_table(experiment.name) if experiment.has_paper_numbers else None)
         for experiment in _load(names, scale)
     ]
     return compare(experiments, scale, ScaleResults(results, scale), load_tolerances())

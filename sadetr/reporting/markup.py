@@ -25,6 +25,11 @@ _LATEX = {
     "[": "{[}",
     "\N{EN DASH}": "--",
     "±": r"$\pm$",
+    "≠": r"$\neq$",
+    "α": r"$\alpha$",
+    "δ": r"$\delta$",
+    "λ": r"$\lambda$",
+    "σ": r"$\sigma$",
     "✓": r"\checkmark{}",
     "†": r"\textdagger{}",
     "‡": r"\textdaggerdbl{}",
@@ -47,6 +52,9 @@ thead tr:first-child th:first-child, tbody td:first-child { text-align: left; }
 thead { border-bottom: 1px solid; }
 td.paper { color: #595959; }
 td.rescored { color: #1f4e79; }
+th.words, td.words { text-align: left; white-space: normal; }
+.dense { font-size: .8em; }
+.dense th, .dense td { padding: .15rem .3rem; }
 .banner { border: 1px solid #8a4b00; background: #fff4e5; color: #6b3a00; padding: .5rem .75rem; font-weight: 600; }
 .notes { font-size: .85em; padding-left: 0; list-style: none; max-width: 60rem; }
 .good { color: #0b5c4a; }

@@ -233,6 +233,16 @@ class ScaleResults:
         state = "no queries" if found else "not run" if all(score is None for score in scores) else "not evaluated"
         return Score(None, None, len(found), len(scores), state)
 
+    def seed_values(self, experiment: Experiment, row: Row, metric: str) -> dict[int, float]:
+        """Our numbers behind one cell: seed -> value in percent, for the seeds that are trained and evaluated.
+
+        Raises:
+            ResultsError: as :meth:`score`.
+        """
+        key = (experiment.split, row.checkpoint, metric)
+        values = {run.seed: (self._values(run) or {}).get(key) for run in row.runs}
+        return {seed: value for seed, value in values.items() if value is not None}
+
     def _values(self, run: RunId) -> _Values | None:
         if run not in self._cache:
             path = self.run(run).metrics

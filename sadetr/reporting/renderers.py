@@ -92,7 +92,8 @@ def render_latex(table: Table) -> str:
         r"% Needs \usepackage{booktabs,amssymb,textcomp}.",
         r"\begin{table*}",
         INDENT + r"\centering",
-        INDENT + rf"\renewcommand{{\thetable}}{{{table.number}}}",  # the paper's number, not the document's
+        # The paper's number, not the document's.
+        *([INDENT + rf"\renewcommand{{\thetable}}{{{table.number}}}"] if table.number is not None else []),
         INDENT + rf"\caption{{{escape_latex(table.title)}}}",
         INDENT + rf"\label{{tab:{table.name}}}",
         *([INDENT + rf"\textbf{{{escape_latex(table.banner)}}}\par\smallskip"] if table.banner else []),
@@ -149,7 +150,12 @@ def _wide(table: Table) -> bool:
 
 def render_html(table: Table) -> str:
     """A self-contained page."""
-    body = [
+    return html_page(table.caption, table.banner, html_body(table))
+
+
+def html_body(table: Table) -> list[str]:
+    """The lines of the page's body."""
+    return [
         f'<div class="scroll"><table{" class=wide" if _wide(table) else ""}>',
         f"<caption>{escape_html(table.caption)}</caption>",
         *_html_head(table),
@@ -162,7 +168,6 @@ def render_html(table: Table) -> str:
         *(f"<li><sup>{escape_html(mark)}</sup> {escape_html(text)}</li>" for mark, text in table.footnotes),
         "</ul>",
     ]
-    return html_page(table.caption, table.banner, body)
 
 
 def _html_head(table: Table) -> list[str]:

@@ -88,7 +88,7 @@ class Table:
     """
 
     name: str
-    number: int
+    number: int | None
     title: str
     banner: str
     lettered: bool
@@ -101,8 +101,8 @@ class Table:
 
     @property
     def caption(self) -> str:
-        """Number and title."""
-        return f"Table {self.number}: {self.title}"
+        """Number, if it is one of the paper's, and title."""
+        return self.title if self.number is None else f"Table {self.number}: {self.title}"
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ def _ours(score: Score) -> Number:
 def _paper(value: PaperValue, mark: str) -> Number:
     if value.value is None:
         return Number(ABSENT, mark=mark)
-    text = f"{value.value:.2f}" if value.std is None else f"{value.value:.2f} ± {value.std:g}"
+    text = f"{value.value:.2f}" if value.std is None else f"{value.value:.2f} ± {value.std}"
     return Number(text, value.value, value.std, mark=mark)
 
 

@@ -18,5 +18,5 @@ PYTHON = sys.executable
 wildcard_constraints:
     setting=r"[^/]+",
     run=r"[^/]+/[^/]+/[^/]+/seed\d+",
-    table=flow.numbers("table"),
-    figure=flow.numbers("figure"),
+    table=flow.names("table"),
+    figure=flow.names("figure"),

@@ -3,12 +3,12 @@
 
 rule table:
     input:
-        metrics=lambda wildcards: flow.metrics(f"table{wildcards.table}"),
-        rescored=lambda wildcards: flow.rescored(f"table{wildcards.table}"),
-        sources=lambda wildcards: flow.sources(f"table{wildcards.table}"),
+        metrics=lambda wildcards: flow.metrics(wildcards.table),
+        rescored=lambda wildcards: flow.rescored(wildcards.table),
+        sources=lambda wildcards: flow.sources(wildcards.table),
     output:
-        multiext(f"{FOLDER}/tables/table{{table}}", ".csv", ".md", ".tex"),
-        report(f"{FOLDER}/tables/table{{table}}.html", category="Tables"),
+        multiext(f"{FOLDER}/tables/{{table}}", ".csv", ".md", ".tex"),
+        report(f"{FOLDER}/tables/{{table}}.html", category="Tables"),
     log:
         f"{FOLDER}/logs/table/{{table}}.log",
     params:
@@ -19,11 +19,11 @@ rule table:
 
 rule figure:
     input:
-        data=lambda wildcards: flow.figure_inputs(f"figure{wildcards.figure}"),
-        sources=lambda wildcards: flow.sources(f"figure{wildcards.figure}"),
+        data=lambda wildcards: flow.figure_inputs(wildcards.figure),
+        sources=lambda wildcards: flow.sources(wildcards.figure),
     output:
-        multiext(f"{FOLDER}/figures/figure{{figure}}", ".pdf", ".png"),
-        report(f"{FOLDER}/figures/figure{{figure}}.svg", category="Figures"),
+        multiext(f"{FOLDER}/figures/{{figure}}", ".pdf", ".png"),
+        report(f"{FOLDER}/figures/{{figure}}.svg", category="Figures"),
     log:
         f"{FOLDER}/logs/figure/{{figure}}.log",
     params:

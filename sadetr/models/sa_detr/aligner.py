@@ -29,8 +29,9 @@ class FusionToken(nn.Module):
 class ModalAligner(nn.Module):
     """Cross attention in both directions through the same layers.
 
-    Each direction attends to the other modality's unfused features at every layer (D6); positions are added to the
-    video where it is the query, never to keys (D8); g is a key of the text (D7).
+    Each direction attends to the other modality's unfused features at every layer; :meth:`interleave` is the other
+    reading (D6). Positions are added to the video where it is the query, never to keys (D8); g is a key of the text
+    (D7).
     """
 
     def __init__(self, settings: SADETRSettings) -> None:
@@ -54,3 +55,14 @@ class ModalAligner(nn.Module):
         for layer in self.layers:
             text = layer(text, None, video, video_mask)
         return text
+
+    def interleave(
+        self, video: Tensor, positions: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Both directions at once, each layer reading what the layer before made of the other stream (D6).
+
+        (B, L+1, d) clips with g in row 0 and (B, T, d) text -> the same shapes.
+        """
+        for layer in self.layers:
+            video, text = layer(video, positions, text, text_mask), layer(text, None, video, video_mask)
+        return video, text

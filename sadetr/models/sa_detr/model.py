@@ -87,7 +87,8 @@ class SADETR(Method):
         encoded = self._encode(batch, contrast=step is not None and len(batch) > 1)
         sentence = self.aligner.pooling(encoded.fused_text, batch.text_mask)
         token_mask = torch.cat((batch.video_mask.new_ones(len(batch), 1), batch.video_mask), dim=1)
-        local = self.local_block(encoded.enhanced, token_mask)
+        after_global = self.settings.local.input == "global"
+        local = self.local_block(encoded.enhanced if after_global else encoded.fused, token_mask)
         context = VideoContext(local[:, 1:], batch.video_mask, encoded.positions[:, 1:], sentence)
         anchors = self.direct_anchors(local[:, 0])
         noise = None
@@ -124,18 +125,21 @@ class SADETR(Method):
         """
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
         clips, positions, mask = self.fusion_token.prepend(video, batch.video_mask)
-        fused_text = self.aligner.fuse_text(text, clips, mask)
-        copies = 2 if contrast else 1
-        texts = [text, text.roll(-1, 0)][:copies]
-        text_masks = [batch.text_mask, batch.text_mask.roll(-1, 0)][:copies]
+        # The video's side alone is contrasted: fused apart, the text needs one copy.
+        apart = self.settings.fusion.mode == "independent"
+        fused_text = self.aligner.fuse_text(text, clips, mask) if apart else None
+        copies, size = 2 if contrast else 1, len(batch)
+        texts = torch.cat([text, text.roll(-1, 0)][:copies])
+        text_masks = torch.cat([batch.text_mask, batch.text_mask.roll(-1, 0)][:copies])
         positions_all, mask_all = positions.repeat(copies, 1, 1), mask.repeat(copies, 1)
-        fused = self.aligner.fuse_video(
-            clips.repeat(copies, 1, 1), positions_all, torch.cat(texts), torch.cat(text_masks)
-        )
+        clips = clips.repeat(copies, 1, 1)
+        if apart:
+            fused = self.aligner.fuse_video(clips, positions_all, texts, text_masks)
+        else:
+            fused, fused_text = self.aligner.interleave(clips, positions_all, mask_all, texts, text_masks)
         enhanced = self.global_block(fused, positions_all, mask_all)
-        size = len(batch)
         negative = enhanced[size:] if contrast else None
-        return Encoded(video, text, fused[:size], fused_text, enhanced[:size], positions, negative)
+        return Encoded(video, text, fused[:size], fused_text[:size], enhanced[:size], positions, negative)
 
     def _refine(self, anchors: Tensor, noise: NoiseGroups | None, context: VideoContext) -> tuple[Tensor, Tensor]:
         """Refine noise and direct queries together, noise first."""

@@ -88,7 +88,15 @@ def quality_terms(
     weights = settings.loss
     spans, qualities = output.layer_spans[layers], output.layer_qualities[layers]
     terms = {
-        "quality": quality_loss(qualities, spans, batch.spans, batch.spans_mask, assigned, weights.matched_quality)
+        "quality": quality_loss(
+            qualities,
+            spans,
+            batch.spans,
+            batch.spans_mask,
+            assigned,
+            weights.matched_quality,
+            weights.quality_reduction,
+        )
     }
     if output.noise is not None and output.noise.polarities == 2:
         positive, negative = output.noise.unflatten(output.noise_qualities[layers]).unbind(3)

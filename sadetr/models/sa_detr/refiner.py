@@ -199,6 +199,7 @@ class SpanAwareRefiner(nn.Module):
     def __init__(self, settings: SADETRSettings) -> None:
         super().__init__()
         width = settings.hidden_width
+        self.update = settings.refiner.update
         self.layers = nn.ModuleList(RefinerLayer(settings) for _ in range(settings.refiner_layers))
         self.position = MLP(width, width, width)
         # The heads below keep PyTorch's initialisation.
@@ -213,7 +214,7 @@ class SpanAwareRefiner(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Refine contents (B, N, d) and anchors (B, N, 2).
 
-        Anchors are updated in logit space (D46) and detached between layers (D47); those of the first layer are not.
+        Anchors are detached between layers (D47); those of the first layer are not.
 
         Returns:
             Spans (R, B, N, 2) ``cw`` and qualities (R, B, N) of all R layers.
@@ -222,7 +223,13 @@ class SpanAwareRefiner(nn.Module):
         for layer in self.layers:
             position = self.position(anchor_positions(anchors, content.shape[-1]).to(content.dtype))
             content = layer(content, position, anchors, bias, context)
-            spans.append((inverse_sigmoid(anchors) + self.offset(content)).sigmoid())
+            spans.append(self._updated(anchors, self.offset(content)))
             qualities.append(self.quality(content).squeeze(-1).sigmoid())
             anchors = spans[-1].detach()
         return torch.stack(spans), torch.stack(qualities)
+
+    def _updated(self, anchors: Tensor, offset: Tensor) -> Tensor:
+        """Anchors and offsets, (..., 2) -> refined spans in [0, 1] (D46)."""
+        if self.update == "linear":
+            return (anchors + offset).clamp(0, 1)
+        return (inverse_sigmoid(anchors) + offset).sigmoid()

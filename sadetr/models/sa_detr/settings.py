@@ -23,6 +23,27 @@ class FeatureAlignment(Record):
     temperature: PositiveFloat = 0.07
 
 
+class Fusion(Record):
+    """Readings of the shared cross attention (section 3.2)."""
+
+    mode: Literal["independent", "interleaved"] = "independent"
+    """D6: every layer reads the other modality unfused, or as the layer before left it."""
+
+
+class LocalEnhancement(Record):
+    """Readings of the local enhance block (section 3.2)."""
+
+    input: Literal["global", "fusion"] = "global"
+    """D19: it follows the global block, or stands beside it and reads the fused features."""
+
+
+class Refinement(Record):
+    """Readings of the anchor update (section 3.4)."""
+
+    update: Literal["logit", "linear"] = "logit"
+    """D46: offsets are added to the anchors' logits, or to the anchors, which are then clamped to [0, 1]."""
+
+
 class QueryInitializer(Record):
     """QI: anchors from the fusion token instead of learned ones, and their own loss (Tables 4, 5)."""
 
@@ -103,6 +124,8 @@ class LossWeights(Record):
     """w_q: weight of matched queries in the quality loss (eq 8)."""
     quality_margin: NonNegative = 0.4
     """delta_q of eq 9."""
+    quality_reduction: Literal["mean", "sum", "weighted_mean"] = "mean"
+    """D52: eq 8 over samples and queries: mean; sum over queries, mean over samples; divided by the weights' sum."""
     aux: bool = True
     """D49: supervise every refiner layer, not only the last."""
 
@@ -119,12 +142,15 @@ class SADETRSettings(Record):
     num_moment_queries: PositiveInt = 10
     dropout: Fraction = 0.1
     input_dropout: Fraction = 0.5
+    fusion: Fusion = Fusion()
+    local: LocalEnhancement = LocalEnhancement()
     fa: FeatureAlignment = FeatureAlignment()
     qi: QueryInitializer = QueryInitializer()
     ad: SpanGuidance = SpanGuidance()
     dn: Denoising = Denoising()
     enhance: EnhanceBlock = EnhanceBlock()
     gauss: GaussianMask = GaussianMask()
+    refiner: Refinement = Refinement()
     saliency: SaliencyLoss = SaliencyLoss()
     loss: LossWeights = LossWeights()
 

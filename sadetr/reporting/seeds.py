@@ -1,0 +1,189 @@
+"""Table 12: methods over several seeds, with Welch's t-tests against the paper's means and between the methods."""
+
+import csv
+import io
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sadetr.configuration import ScaleSettings
+from sadetr.experiments import Experiment, Row
+from sadetr.reporting.grids import Grid, grid_html_body, grid_latex, grid_markdown, write_texts
+from sadetr.reporting.markup import csv_text, html_page
+from sadetr.reporting.metrics import ScaleResults
+from sadetr.reporting.paper import PaperTable
+from sadetr.reporting.renderers import html_body, render_csv, render_latex, render_markdown
+from sadetr.reporting.tables import ABSENT, Table, build_table
+
+LEVEL = 0.05
+"""Of the tests; their intervals cover 1 - LEVEL."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Mean and sample standard deviation of ``count`` seeds; None where there are too few."""
+
+    name: str
+    mean: float | None
+    std: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Welch:
+    """Difference of two means in percentage points, its confidence interval, and the two-sided p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class SeedTest:
+    """One test: first minus second; ``welch`` is None where ``verdict`` says why there is none."""
+
+    metric: str
+    first: Sample
+    second: Sample
+    against_paper: bool
+    welch: Welch | None
+    verdict: str
+
+
+def welch_test(first: Sample, second: Sample) -> Welch | None:
+    """Welch's t-test from means, standard deviations and counts: unequal variances, Welch-Satterthwaite freedom.
+
+    None where a sample has no spread to test with: fewer than two seeds, or none of the two varies.
+    """
+    from scipy.stats import t as student
+
+    if first.mean is None or second.mean is None or first.std is None or second.std is None:
+        return None
+    parts = [sample.std**2 / sample.count for sample in (first, second)]
+    error = math.sqrt(sum(parts))
+    if error == 0:
+        return None
+    freedom = error**4 / sum(part**2 / (sample.count - 1) for part, sample in zip(parts, (first, second), strict=True))
+    difference = first.mean - second.mean
+    p = 2 * student.sf(abs(difference) / error, freedom)
+    half = student.isf(LEVEL / 2, freedom) * error
+    return Welch(difference, difference - half, difference + half, float(p))
+
+
+def seed_tests(
+    experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper: PaperTable
+) -> Iterator[SeedTest]:
+    """Every method against the paper, then against each other, metric by metric.
+
+    Raises:
+        SettingsError, ResultsError: as :func:`sadetr.reporting.tables.build_table`.
+    """
+    rows = [row for row in experiment.rows if row.runs]
+    for metric in experiment.metrics:
+        ours = {row.key: _ours(experiment, row, metric, results) for row in rows}
+        for row in rows:
+            value = paper.of(row, metric)
+            printed = Sample(f"{ours[row.key].name}, paper", value.value, value.std, value.seeds or 0)
+            yield _against_paper(metric, ours[row.key], printed, scale)
+        for first, second in itertools.combinations(reversed(ours.values()), 2):
+            yield _between(metric, first, second)
+
+
+def _ours(experiment: Experiment, row: Row, metric: str, results: ScaleResults) -> Sample:
+    score = results.score(experiment, row, metric)
+    count = len(results.seed_values(experiment, row, metric))
+    return Sample(row.labels[experiment.label_columns[0]], score.mean, score.std, count)
+
+
+def _against_paper(metric: str, ours: Sample, paper: Sample, scale: ScaleSettings) -> SeedTest:
+    if not scale.comparable:
+        reason = "not comparable: " + scale.label.partition(":")[0]
+        return SeedTest(metric, ours, paper, True, None, reason)
+    welch = welch_test(ours, paper)
+    words = ("above the paper", "below the paper")
+    return SeedTest(metric, ours, paper, True, welch, _verdict(ours, welch, words))
+
+
+def _between(metric: str, first: Sample, second: Sample) -> SeedTest:
+    welch = welch_test(first, second)
+    worse = second if second.mean is None else first
+    words = (f"{first.name} higher", f"{second.name} higher")
+    return SeedTest(metric, first, second, False, welch, _verdict(worse, welch, words))
+
+
+def _verdict(sample: Sample, welch: Welch | None, words: tuple[str, str]) -> str:
+    if welch is None:
+        return "not run" if sample.mean is None else "too few seeds, or no spread"
+    if welch.p >= LEVEL:
+        return "no difference found"
+    return words[0] if welch.difference > 0 else words[1]
+
+
+def tests_grid(experiment: Experiment, tests: list[SeedTest]) -> Grid:
+    """The tests as a part of the table's document."""
+    rows = []
+    for test in tests:
+        welch = test.welch
+        numbers = (
+            (ABSENT, ABSENT, ABSENT)
+            if welch is None
+            else (f"{welch.difference:+.2f}", f"{welch.low:+.2f} to {welch.high:+.2f}", _p(welch.p))
+        )
+        rows.append((test.metric, _sample(test.first), _sample(test.second), *numbers, test.verdict))
+    return Grid(
+        name=experiment.name,
+        caption="Tests",
+        number=None,
+        banner="",
+        header=("Metric", "First (seeds)", "Second (seeds)", "First minus second", "95 % interval", "p", "Verdict"),
+        rows=tuple(rows),
+        remarks=(
+            "Welch's t-test on the seeds' values, two-sided, at the 5 % level, not corrected for the number of tests. "
+            "The paper's side is its printed mean, standard deviation and number of seeds. "
+            "No difference found is not equality: the interval shows what the seeds leave open.",
+        ),
+        left=3,
+    )
+
+
+def _sample(sample: Sample) -> str:
+    return f"{sample.name} ({sample.count})"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def write_seeds(
+    experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper: PaperTable, folder: Path
+) -> list[Path]:
+    """Write the table with its tests below it (CSV: beside it) in every format; returns the paths."""
+    table = build_table(experiment, scale, results, paper)
+    tests = list(seed_tests(experiment, scale, results, paper))
+    grid = tests_grid(experiment, tests)
+    texts = {
+        "csv": _csv(table, tests),
+        "md": render_markdown(table) + "\n" + grid_markdown(grid, level=2),
+        "tex": render_latex(table) + grid_latex(grid),
+        "html": html_page(table.caption, table.banner, html_body(table) + grid_html_body(grid)),
+    }
+    return write_texts(experiment.name, texts, folder)
+
+
+def _csv(table: Table, tests: list[SeedTest]) -> str:
+    """The table's lines with the p-values of each row's tests appended; empty where there is no test."""
+    header, *lines = csv.reader(io.StringIO(render_csv(table)))
+    found = {(test.metric, test.first.name, test.second.name): test.welch for test in tests}
+    names = [row.labels[0] for row in table.rows]
+    records = []
+    for line, name in zip(lines, names, strict=True):
+        extra: dict[str, Welch | None] = {}
+        for metric in (column.metric for column in table.columns):
+            extra[f"{metric}_p_paper"] = found.get((metric, name, f"{name}, paper"))
+            for other in names:
+                extra[f"{metric}_p_{other}"] = found.get((metric, name, other), found.get((metric, other, name)))
+        records.append([*line, *("" if welch is None else f"{welch.p:.3g}" for welch in extra.values())])
+    return csv_text([[*header, *extra], *records])

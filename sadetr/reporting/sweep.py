@@ -1,0 +1,61 @@
+"""Figures with one point per row: a metric against a setting, Figure 6's number of noise groups say."""
+
+from typing import TYPE_CHECKING
+
+from sadetr.configuration import ScaleSettings
+from sadetr.errors import ResultsError, SettingsError
+from sadetr.experiments import Experiment, Row
+from sadetr.reporting.figures import STYLE
+from sadetr.reporting.metrics import ScaleResults
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def sweep_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleResults) -> "Figure":
+    """A line through the rows' points, with bars of one standard deviation where a row has several seeds.
+
+    Rows that are not run keep their place on the axis and are named in the legend.
+
+    Raises:
+        SettingsError: a row has no ``x``.
+        ResultsError: none of the rows is run, or a run's metrics are unreadable.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+    from matplotlib.style import context
+
+    (metric,), (label,) = experiment.metrics, experiment.label_columns
+    places = {row.key: _place(experiment, row) for row in experiment.rows}
+    scores = {row.key: results.score(experiment, row, metric) for row in experiment.rows}
+    there = [row for row in experiment.rows if scores[row.key].mean is not None]
+    missing = [row.labels[label] for row in experiment.rows if row not in there]
+    if not there:
+        raise ResultsError(
+            f"{results.folder / 'runs'}: no run of {experiment.name} is evaluated. Train them first: "
+            f"'snakemake --cores 1 {experiment.name}'"
+        )
+    x = [places[row.key] for row in there]
+    y = [scores[row.key].mean for row in there]
+    spreads = [scores[row.key].std for row in there]
+    with context(STYLE):
+        figure = Figure()
+        axes = figure.subplots()
+        colour = seaborn.color_palette("colorblind", 1)[0]
+        axes.plot(x, y, "o-", color=colour, clip_on=False)
+        if any(spread is not None for spread in spreads):
+            bars = [spread or 0.0 for spread in spreads]
+            axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, capsize=3, label="± one standard deviation")
+        if missing:
+            axes.plot([], [], " ", label=f"not run: {', '.join(missing)}")
+        axes.set_xticks(list(places.values()), [row.labels[label] for row in experiment.rows])
+        axes.set(xlabel=label, ylabel=f"{experiment.split} {metric} (%)", title=scale.label)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(loc="best")
+    return figure
+
+
+def _place(experiment: Experiment, row: Row) -> float:
+    if row.x is None:
+        raise SettingsError(f"{experiment.name}: row {row.key!r} has no x, its place on the horizontal axis")
+    return row.x
