@@ -11,7 +11,6 @@ import pytest
 
 from sadetr.workflow import Workflow
 
-SPLITS = ("train", "test")
 ROOT = Path(__file__).parents[1]
 SCALE = """
 extends: mini
@@ -74,12 +73,10 @@ def finished(tmp_path_factory):
 
 def test_official_inputs_are_the_files_that_the_setting_names(tmp_path):
     flow = Workflow({"scale": "paper", "data_root": str(tmp_path)})
-    annotations = {
-        tmp_path / "annotations/charades_sta_vgg" / f"charades_sta_{split}_tvr_format.jsonl" for split in SPLITS
-    }
-    features = tmp_path / "features/charades_sta_vgg"
+    annotations, features = (tmp_path / kind / "charades_sta_vgg" for kind in ("annotations", "features"))
     assert set(flow.data_inputs("charades_sta_vgg")) == {
-        *annotations,
+        annotations / "charades_sta_train_tvr_format.jsonl",
+        annotations / "charades_sta_test_tvr_format.jsonl",
         features / "vgg_features/rgb_features",
         features / "glove.6B.300d.txt",
     }
