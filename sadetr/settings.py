@@ -51,8 +51,8 @@ class TokenFiles(Record):
 class WordVectors(Record):
     """Tokens looked up in a text file of word vectors, one line per word: the word, then ``width`` numbers.
 
-    The query is lower-cased and split on white space; unknown words are zero vectors; rows are not normalised
-    (spec/method.md 1.3).
+    The query is lower-cased and split on white space; unknown words are zero vectors; rows are not normalised,
+    as in CG-DETR.
     """
 
     kind: Literal["words"] = "words"
@@ -60,7 +60,7 @@ class WordVectors(Record):
     """Below ``features/<setting>/``."""
     width: PositiveInt = 300
     strip_punctuation: bool = True
-    """Without it every word that carries a punctuation mark is unknown, as in CG-DETR (spec/method.md 1.3)."""
+    """Without it every word that carries a punctuation mark is unknown, as in CG-DETR."""
 
     @property
     def source(self) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sadetr.workflow import Workflow
+
 ROOT = Path(__file__).parents[1]
 SCALE = """
 extends: mini
@@ -72,6 +74,19 @@ def finished(tmp_path_factory):
     done = checkout.snakemake("all")
     assert done.returncode == 0, done.stdout + done.stderr
     return checkout
+
+
+def test_official_inputs_are_the_files_that_the_setting_names(tmp_path):
+    flow = Workflow({"scale": "paper", "data_root": str(tmp_path)})
+    annotations, features = (tmp_path / kind / "charades_sta_vgg" for kind in ("annotations", "features"))
+    assert set(flow.data_inputs("charades_sta_vgg")) == {
+        annotations / "charades_sta_train_tvr_format.jsonl",
+        annotations / "charades_sta_test_tvr_format.jsonl",
+        features / "vgg_features/rgb_features",
+        features / "glove.6B.300d.txt",
+    }
+    folders = {"slowfast_features", "clip_features", "clip_text_features"}
+    assert {tmp_path / "features/tacos" / folder for folder in folders} < set(flow.data_inputs("tacos"))
 
 
 def test_all_makes_every_table_figure_and_verdict(finished):

@@ -1,5 +1,7 @@
 """Whole trainings on a tiny corpus: same bits, interruptions, damaged states, blocked folders."""
 
+import builtins
+import io
 import json
 import shutil
 import subprocess
@@ -7,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -160,6 +163,16 @@ def test_a_run_with_two_rules_validates_each_split_once_and_can_be_interrupted(w
         with pytest.raises(Interrupted):
             workspace.train(tmp_path / "run", settings)
     assert_same_run(workspace.train(tmp_path / "run", settings), expected)
+
+
+def test_the_loop_reads_no_files(workspace, monkeypatch):
+    """Features and annotations are in memory, or mapped, before the first step."""
+    settings = workspace.settings(epochs=2)
+    splits = {name: workspace.split(name) for name in ("train", "val")}
+    trainer = Trainer(build(settings), settings, splits["train"], splits, TrainingState("x"))
+    for owner, name in ((builtins, "open"), (io, "open"), (np, "load"), (json, "loads")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: pytest.fail("a file was read"))
+    assert [state.epoch for state in trainer.epochs()] == [1, 2]
 
 
 def test_checkpoints_are_safetensors_and_nothing_is_pickled(finished):

@@ -48,7 +48,7 @@ def check_annotations(report: Report, dataset: DatasetSettings, root: Path, sour
         path = root / place
         if not path.is_file():
             what = f"annotation file of split {split!r} is missing"
-            report.add("error", what, _fetch(dataset), [place], _from(known))
+            report.add("error", what, f"Run {report.refill}, or correct the data root.", [place], _from(known))
             complete = False
             continue
         rows, faultless = _check_rows(report, dataset, path, place)
@@ -150,10 +150,6 @@ def _check_videos(report: Report, folder: str, queries: list[Query], files: dict
     ]
     if leaked:
         report.add("warning", "splits share videos", "Scores are too high where unseen videos are meant.", leaked)
-
-
-def _fetch(dataset: DatasetSettings) -> str:
-    return f"Run `python -m sadetr download --setting {dataset.name} --only annotations`, or correct --data-root."
 
 
 def _from(known: AnnotationSource | None) -> str:

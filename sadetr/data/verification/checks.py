@@ -32,7 +32,9 @@ def check_data(
         store: prepared feature store whose inputs are looked at again, where there is one.
         quick: look at presence, sizes and headers only.
     """
-    report = Report(dataset.name, dataset.title, scale.name, scale.label)
+    command = "generate" if scale.data == "generated" else "download"
+    refill = f"`python -m sadetr {command} --setting {dataset.name}`"
+    report = Report(dataset.name, dataset.title, scale.name, scale.label, refill)
     known = sources if scale.data != "generated" else None
     if scale.data == "generated":
         report.skipped.append("checksums and statistics of the official files: the data are generated")

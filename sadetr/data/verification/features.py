@@ -97,7 +97,7 @@ def check_folder(
     """Check that the expected files are there and readable; vid or qid -> what its file holds."""
     path = root / folder.place
     if not path.is_dir():
-        report.add("error", f"folder of {folder.label} is missing", _put(folder), [folder.place], folder.source)
+        report.add("error", f"folder of {folder.label} is missing", _put(report, folder), [folder.place], folder.source)
         return {}
     present = {entry.name for entry in path.iterdir()}
     _check_names(report, folder, present, complete, strangers)
@@ -128,7 +128,7 @@ def _check_names(report: Report, folder: FeatureFolder, present: set[str], compl
             report.add("error", what, "Correct the stream's suffix in the setting.", [folder.place])
         else:
             what = f"{folder.label}: feature files are missing ({len(missing):,} of {len(folder.names):,})"
-            report.add("error", what, _put(folder), missing, folder.source)
+            report.add("error", what, _put(report, folder), missing, folder.source)
     unknown = present - set(folder.names.values())
     extra = [f"{folder.place}/{name}" for name in sorted(unknown) if name.endswith((".npz", ".npy"))]
     # Rows that could not be read own files that would look like strangers here.
@@ -199,6 +199,5 @@ def _named(archive: Archive) -> str:
     return f"from {archive.file} ({archive.size}) at {address}"
 
 
-def _put(folder: FeatureFolder) -> str:
-    setting = folder.place.split("/")[1]
-    return f"Put the files into {folder.place}, or run `python -m sadetr download --setting {setting}`."
+def _put(report: Report, folder: FeatureFolder) -> str:
+    return f"Put the files into {folder.place}, or run {report.refill}."

@@ -48,6 +48,8 @@ class Report:
     scale: str
     banner: str
     """The scale's label, where its data are not the paper's."""
+    refill: str
+    """Command that brings missing files."""
     checked: list[str] = field(default_factory=list)
     """What was looked at, in words."""
     skipped: list[str] = field(default_factory=list)

@@ -32,7 +32,7 @@ def check_words(
     source = where_from(dataset, sources, stream.file)
     path = root / place
     if not path.is_file():
-        remedy = f"Run `python -m sadetr download --setting {dataset.name} --only features`."
+        remedy = f"Put it there, or run {report.refill}."
         report.add("error", "file of word vectors is missing", remedy, [place], source)
         return
     tokens = Counter(token for query in annotations.queries for token in query.query.lower().split())
