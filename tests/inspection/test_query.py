@@ -238,6 +238,7 @@ def test_errors(trained, workspace, val_file, tmp_path):
     other = replace(FULL, seed=4)
     folder = trained.run(other)
     folder.path.mkdir(parents=True)
+    folder.checkpoints.mkdir()
     folder.checkpoint("best").write_bytes(trained.run(FULL).checkpoint("best").read_bytes())
     with pytest.raises(ResultsError, match="trained with other settings"):
         inspect_query(other, trained, qid)

@@ -12,7 +12,7 @@ from sadetr.data.annotations import Query, write_annotations
 from sadetr.errors import DataError, ResultsError, SettingsError
 from sadetr.evaluation.moment_retrieval import FULL, score_moments
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, write_predictions
-from sadetr.experiments import Experiment, Row
+from sadetr.experiments import Experiment, Predictions, Row
 from sadetr.reporting.command import figure_command
 from sadetr.reporting.figures import write_figure
 from sadetr.reporting.frames import ASPECT, read_frames
@@ -57,7 +57,7 @@ def experiment() -> Experiment:
         rows=(
             Row("full", {"Method": "SA-DETR"}, (run_id("full"),), "best", None),
             Row("plain", {"Method": "plain"}, (run_id("plain"),), "best", None),
-            Row("cg", {"Method": "CG-DETR"}, (), "best", None, rescored="cg_detr_val"),
+            Row("cg", {"Method": "CG-DETR"}, (), "best", None, rescored=Predictions("qvhighlights", "cg_detr", "val")),
         ),
         note="",
     )
@@ -130,7 +130,7 @@ def test_published_predictions_are_shown_with_real_data_only(generated, official
     assert len(panels(experiment, generated, source(generated, full=SHIFTS))[0].predictions) == 2
     results = source(official, full=SHIFTS)
     rows = [prediction(query(index), 0.0) for index in range(QUERIES)]
-    write_predictions(results.layout.published("qvhighlights") / "cg_detr_val.jsonl", rows)
+    write_predictions(results.layout.published / "qvhighlights" / "cg_detr_val.jsonl", rows)
     third = panels(experiment, official, results)[0].predictions[2]
     assert (third.label, third.iou) == ("CG-DETR", 1.0)
 
