@@ -1,9 +1,11 @@
-"""Sinusoidal position encodings of clips and of span anchors; no parameters (docs/interpretation.md, D41)."""
+"""Position encodings: sinusoids of clips and span anchors (docs/interpretation.md, D41), learned ones of tokens."""
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from sadetr.nn.stochastic import Dropout
 
 
 def sine_pairs(angles: Tensor, channels: int) -> Tensor:
@@ -34,3 +36,20 @@ def clip_positions(mask: Tensor, channels: int) -> Tensor:
 def anchor_positions(anchors: Tensor, channels: int) -> Tensor:
     """Encode span anchors: (..., 2) ``cw`` in [0, 1] -> (..., channels), centre half first, then width half."""
     return sine_pairs(2 * math.pi * anchors.float(), channels // 2).flatten(-2)
+
+
+class TokenPositions(nn.Module):
+    """Learned positions of tokens, normalised together with the tokens they belong to (Moment-DETR's ``use_txt_pos``).
+
+    The result holds the token itself, so it is more than a position; published as such.
+    """
+
+    def __init__(self, tokens: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.table = nn.Embedding(tokens, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, text: Tensor) -> Tensor:
+        """(B, T, d) projected tokens, T at most the size of the table -> (B, T, d)."""
+        return self.dropout(self.norm(text + self.table.weight[: text.shape[1]]))
