@@ -1,5 +1,6 @@
 """Subcommands that explain what the pipeline does."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,3 +28,26 @@ def runs(
             labels = " ".join(f"{column}={value or '-'}" for column, value in row.labels.items())
             print(f"  {row.key:<18} {labels:<32} {'  '.join(map(str, row.runs)) or '(paper only)'}")
         print(f"  {len(experiment.runs)} distinct runs")
+
+
+@app.command()
+def parity(
+    files: Annotated[list[Path], typer.Argument(help="Fixtures: safetensors files of the authors' numbers.")],
+    float64: Annotated[bool, typer.Option("--float64", help="Compute ours in double precision.")] = False,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Relative tolerance of all tensors instead of the usual ones.")
+    ] = None,
+) -> None:
+    """Recompute fixtures of the authors' code with ours; exit code 1 where they differ."""
+    from sadetr.parity.comparison import compare
+    from sadetr.parity.fixture import read_fixture
+
+    failed = []
+    for file in files:
+        fixture = read_fixture(file)
+        comparison = compare(fixture.double() if float64 else fixture, tolerance)
+        print(comparison)
+        failed += [] if comparison.passed else [file]
+    print(f"{len(files) - len(failed)} of {len(files)} fixtures agree")
+    if failed:
+        raise typer.Exit(1)

@@ -1,11 +1,14 @@
-"""Position encodings: sinusoids of clips and span anchors (docs/interpretation.md, D41), learned ones of tokens."""
+"""Sinusoidal position encodings of clips and of span anchors; no parameters (docs/interpretation.md, D41)."""
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sadetr.nn.stochastic import Dropout
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Positions need more than half precision; float64 stays what it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def sine_pairs(angles: Tensor, channels: int) -> Tensor:
@@ -35,21 +38,4 @@ def clip_positions(mask: Tensor, channels: int) -> Tensor:
 
 def anchor_positions(anchors: Tensor, channels: int) -> Tensor:
     """Encode span anchors: (..., 2) ``cw`` in [0, 1] -> (..., channels), centre half first, then width half."""
-    return sine_pairs(2 * math.pi * anchors.float(), channels // 2).flatten(-2)
-
-
-class TokenPositions(nn.Module):
-    """Learned positions of tokens, normalised together with the tokens they belong to (Moment-DETR's ``use_txt_pos``).
-
-    The result holds the token itself, so it is more than a position; published as such.
-    """
-
-    def __init__(self, tokens: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.table = nn.Embedding(tokens, width)
-        self.norm = nn.LayerNorm(width)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, text: Tensor) -> Tensor:
-        """(B, T, d) projected tokens, T at most the size of the table -> (B, T, d)."""
-        return self.dropout(self.norm(text + self.table.weight[: text.shape[1]]))
+    return sine_pairs(2 * math.pi * at_least_float32(anchors), channels // 2).flatten(-2)

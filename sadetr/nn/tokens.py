@@ -1,4 +1,4 @@
-"""The learned token in front of the clips, as QD-DETR and SA-DETR have it, and the clip scores read from it."""
+"""Learned tokens and positions: the token in front of the clips with the clip scores read from it, word positions."""
 
 import math
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sadetr.nn.positions import clip_positions
+from sadetr.nn.stochastic import Dropout
 
 
 class FusionToken(nn.Module):
@@ -37,3 +38,20 @@ class HighlightHead(nn.Module):
         """(B, L+1, d), token in row 0 -> (B, L)."""
         clips, token = self.clip(video[:, 1:]), self.token(video[:, 0])
         return torch.einsum("bld,bd->bl", clips, token) / math.sqrt(video.shape[-1])
+
+
+class TokenPositions(nn.Module):
+    """Learned positions of words, normalised together with the words they belong to (Moment-DETR's ``use_txt_pos``).
+
+    The result holds the word itself, so it is more than a position; published as such.
+    """
+
+    def __init__(self, words: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.table = nn.Embedding(words, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, text: Tensor) -> Tensor:
+        """(B, T, d) projected words, T at most the size of the table -> (B, T, d)."""
+        return self.dropout(self.norm(text + self.table.weight[: text.shape[1]]))

@@ -15,7 +15,8 @@ from sadetr.models.moment_detr.settings import MomentDETRSettings
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.decoders import Memory, PlainDecoder
 from sadetr.nn.layers import MLP, InputProjection, xavier_matrices
-from sadetr.nn.positions import TokenPositions, clip_positions
+from sadetr.nn.positions import clip_positions
+from sadetr.nn.tokens import TokenPositions
 from sadetr.settings import RunSettings
 
 

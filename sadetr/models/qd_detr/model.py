@@ -15,9 +15,8 @@ from sadetr.models.qd_detr.settings import QDDETRSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.decoders import DABDecoder, Memory
 from sadetr.nn.layers import MLP, InputProjection, xavier_matrices
-from sadetr.nn.positions import TokenPositions
 from sadetr.nn.spans import inverse_sigmoid
-from sadetr.nn.tokens import FusionToken, HighlightHead
+from sadetr.nn.tokens import FusionToken, HighlightHead, TokenPositions
 from sadetr.settings import RunSettings
 
 
