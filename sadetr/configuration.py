@@ -1,7 +1,7 @@
 """Reading ``config/``: scales, dataset settings and methods, layered into the settings of a run.
 
 Layers, later ones win: type defaults, the dataset setting's record, the scale (its ``extends`` chain first; within one
-file the part for all settings, then the part for this setting), the variant. Every error names the file that holds
+file the part for all settings, then the part for this setting, the method's own overrides last), the variant. Every error names the file that holds
 the value, the key, and the nearest key that exists.
 """
 
@@ -31,6 +31,9 @@ class SettingOverrides(Record):
     training: Overrides = Field(default_factory=dict)
     execution: Overrides = Field(default_factory=dict)
     methods: dict[str, Overrides] = Field(default_factory=dict)
+    """Method -> its own settings."""
+    method_training: dict[str, Overrides] = Field(default_factory=dict)
+    """Method -> what its training changes of ``training`` in the same place."""
 
 
 class ScaleSettings(SettingOverrides):
@@ -68,6 +71,8 @@ class MethodSettings(Record):
     """Importable module with ``build(settings: RunSettings) -> Method``."""
     settings: str
     """``package.module:Class`` of the method's settings."""
+    weights: str | None = None
+    """Module that turns official checkpoints into ours (:mod:`sadetr.models.weights`); None where there is none."""
     variants: dict[str, VariantOverrides]
 
     def settings_type(self) -> type[Record]:
@@ -275,7 +280,7 @@ def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple
         for part, prefix in ((layer, ()), (layer.settings.get(setting, SettingOverrides()), ("settings", setting))):
             for section in ("dataset", "features", "training", "execution"):
                 merge(merged[section], getattr(part, section), path, origins, (section,), (*prefix, section))
-            if method is not None:
-                overrides = part.methods.get(method, {})
-                merge(merged["model"], overrides, path, origins, ("model",), (*prefix, "methods", method))
+            for section, key in (("training", "method_training"), ("model", "methods")):
+                overrides = {} if method is None else getattr(part, key).get(method, {})
+                merge(merged[section], overrides, path, origins, (section,), (*prefix, key, method))
     return merged, origins
