@@ -1,13 +1,15 @@
 """Reading ``config/``: scales, dataset settings and methods, layered into the settings of a run.
 
 Layers, later ones win: type defaults, the dataset setting's record, the scale (its ``extends`` chain first; within one
-file the part for all settings, then the part for this setting, the method's own overrides last), the variant. Every error names the file that holds
-the value, the key, and the nearest key that exists.
+file the part for all settings, then the part for this setting; in each part what concerns the method alone comes last),
+the variant. Every error names the file that holds the value, the key, and the nearest key that exists.
 """
 
 import difflib
 import functools
 import importlib
+import importlib.metadata
+import importlib.util
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -18,6 +20,8 @@ from sadetr.errors import SettingsError
 from sadetr.settings import CorpusSettings, DatasetSettings, FeatureSettings, Record, RunSettings
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
+EXTENSIONS = "sadetr.extensions"
+"""Entry point group of installed packages that add methods, experiments, scales or settings."""
 
 Overrides = dict[str, Any]
 T = TypeVar("T", bound=BaseModel)
@@ -91,7 +95,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
+        folders = [path.parent, *(folder / path.parent.name for folder in extension_folders())]
+        known = ", ".join(sorted(file.stem for folder in folders for file in folder.glob("*.yaml"))) or "none"
         raise SettingsError(f"{path}: no such settings file. Known names: {known}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path}: cannot be read as YAML: {error}") from error
@@ -204,7 +209,36 @@ def merge(
 
 def _named(folder: str, name: str, config: Path) -> Path:
     """``name`` is the stem of a file in ``config/<folder>`` or a path to a YAML file of one's own."""
-    return Path(name) if name.endswith((".yaml", ".yml")) else config / folder / f"{name}.yaml"
+    return Path(name) if name.endswith((".yaml", ".yml")) else find(folder, f"{name}.yaml", config)
+
+
+@functools.cache
+def extension_folders() -> tuple[Path, ...]:
+    """Folders laid out like ``config/`` that installed packages declare (docs/adding_a_method.md), by entry point name.
+
+    Raises:
+        SettingsError: an entry point names a package that does not exist.
+    """
+    folders = []
+    for entry in sorted(importlib.metadata.entry_points(group=EXTENSIONS)):
+        # Looked up, not imported: reading settings must not load torch.
+        package, *inner = entry.value.split(".")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise SettingsError(f"entry point {entry.name!r} of {EXTENSIONS!r}: {entry.value!r} is no package")
+        folders.append(Path(next(iter(spec.submodule_search_locations)), *inner))
+    return tuple(folders)
+
+
+def find(folder: str, file: str, config: Path = CONFIG) -> Path:
+    """``<config>/<folder>/<file>``, or the file of this name that an extension adds."""
+    paths = [base / folder / file for base in (config, *extension_folders())]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def named_files(folder: str, config: Path = CONFIG) -> list[str]:
+    """Names of all settings files of a kind, those of extensions included."""
+    return sorted({path.stem for base in (config, *extension_folders()) for path in (base / folder).glob("*.yaml")})
 
 
 @functools.cache

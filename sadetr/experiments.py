@@ -11,7 +11,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sadetr.configuration import CONFIG, ScaleSettings, load_method, load_yaml, resolve, validate
+from sadetr.configuration import (
+    CONFIG,
+    ScaleSettings,
+    find,
+    load_method,
+    load_yaml,
+    named_files,
+    resolve,
+    validate,
+)
 from sadetr.errors import SettingsError
 from sadetr.settings import Record, RunSettings
 
@@ -126,12 +135,12 @@ class ExperimentFields(Record):
 
 def experiment_names(config: Path = CONFIG) -> tuple[str, ...]:
     """Names of all experiments: tables, then figures, by number."""
-    fields = {path.stem: _read(path.stem, config) for path in (config / "experiments").glob("*.yaml")}
+    fields = {name: _read(name, config) for name in named_files("experiments", config)}
     return tuple(sorted(fields, key=lambda name: (fields[name].kind != "table", fields[name].number)))
 
 
 def _read(name: str, config: Path) -> ExperimentFields:
-    path = config / "experiments" / f"{name}.yaml"
+    path = find("experiments", f"{name}.yaml", config)
     return validate(ExperimentFields, load_yaml(path), path)
 
 
@@ -151,7 +160,7 @@ def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG
     for key, row in fields.rows.items():
         if len(row.labels) != len(fields.label_columns):
             raise SettingsError(
-                f"{config / 'experiments' / f'{name}.yaml'}: row {key!r} has {len(row.labels)} labels for "
+                f"{find('experiments', f'{name}.yaml', config)}: row {key!r} has {len(row.labels)} labels for "
                 f"{len(fields.label_columns)} label columns"
             )
         labels = dict(zip(fields.label_columns, row.labels, strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import CONFIG, load_method, load_scale, resolve_dataset, resolve_features
+from sadetr.configuration import CONFIG, find, load_method, load_scale, resolve_dataset, resolve_features
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.layout import Layout, RunFolder
@@ -98,8 +98,8 @@ class Workflow:
 
     def sources(self, *names: str) -> list[Path]:
         """Experiment files and the paper's numbers behind experiments (default: all)."""
-        paths = [CONFIG / "experiments" / f"{name}.yaml" for name in names or self.experiments]
-        paths += [CONFIG / "paper" / f"{name}.csv" for name in names or self.experiments]
+        paths = [find("experiments", f"{name}.yaml") for name in names or self.experiments]
+        paths += [find("paper", f"{name}.csv") for name in names or self.experiments]
         return [path for path in paths if path.exists()]
 
     @property

@@ -4,6 +4,7 @@ A method that has them lies beside a module ``weights`` with ``MAPPING`` and ``a
 """
 
 import fnmatch
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from torch import Tensor
 from sadetr.errors import ResultsError
 
 Rules = Mapping[str, str]
-"""Official name -> our name; ``*`` in the first stands for one part of the name, and for the same part in the second."""
+"""Official name -> our name; ``*`` stands for one part of the name, the same on both sides."""
 
 # The building blocks that DETR's descendants share, below the names that they have on either side.
 LINEAR = {"weight": "weight", "bias": "bias"}
@@ -90,8 +91,8 @@ def import_weights(tensors: Mapping[str, Tensor], mapping: WeightMapping, expect
         if target in expected:
             if tensor.shape != expected[target].shape:
                 raise ResultsError(
-                    f"tensor {name!r} has shape {list(tensor.shape)}, ours ({target!r}) {list(expected[target].shape)}: "
-                    "the checkpoint is of another architecture"
+                    f"tensor {name!r} has shape {list(tensor.shape)}, ours ({target!r}) has "
+                    f"{list(expected[target].shape)}: the checkpoint is of another architecture"
                 )
             weights[target], sources[target] = tensor, name
         elif reason is not None:
@@ -131,9 +132,13 @@ def shape(tensors: Mapping[str, Tensor], name: str) -> Sequence[int]:
 
 
 def detection_architecture(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], int, int]:
-    """What the tensors say of a DETR-style network: settings, d_v and d_t. The number of heads shows in no tensor."""
+    """What the tensors say of a DETR-style network: settings, d_v and d_t.
+
+    The number of heads shows in none of them and is 1 here.
+    """
     feedforward, width = shape(tensors, "transformer.encoder.layers.0.linear1.weight")
     settings = {
+        "num_heads": 1,
         "hidden_width": width,
         "feedforward_width": feedforward,
         "projection_blocks": depth(tensors, "input_vid_proj.*.LayerNorm.weight"),
@@ -159,9 +164,9 @@ def read_official(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
         raise ResultsError(f"{path}: cannot be read as a checkpoint ({error})") from error
-    except Exception as error:
-        # torch raises pickle's UnpicklingError for foreign classes, and whatever a malformed pickle makes it raise.
-        raise ResultsError(_refusal(path)) from error
+    except pickle.UnpicklingError as error:
+        refused = "GLOBAL" in str(error)
+        raise ResultsError(_refusal(path) if refused else f"{path}: is no checkpoint of torch") from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ResultsError(f"{path}: holds no state dict (names and tensors), neither itself nor under 'model'")
@@ -169,10 +174,10 @@ def read_official(path: Path) -> dict[str, Tensor]:
 
 
 def _refusal(path: Path) -> str:
+    exported = path.with_suffix(".safetensors")
     return (
         f"{path}: holds Python objects beside tensors, which are never unpickled here. If you trust the file, export "
         "its tensors in the environment of the official code and import the result:\n"
-        "    import torch, safetensors.torch\n"
-        f"    safetensors.torch.save_file({{k: v.contiguous() for k, v in torch.load({str(path)!r}, map_location='cpu', "
-        f"weights_only=False)['model'].items()}}, {str(path.with_suffix('.safetensors'))!r})"
+        f"    import torch, safetensors.torch as s; state = torch.load({str(path)!r}, weights_only=False)['model']\n"
+        f"    s.save_file({{k: v.cpu().clone() for k, v in state.items()}}, {str(exported)!r})"
     )
