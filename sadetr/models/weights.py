@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -162,11 +161,11 @@ def read_official(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
-        raise ResultsError(f"{path}: cannot be read as a checkpoint ({error})") from error
-    except pickle.UnpicklingError as error:
-        refused = "GLOBAL" in str(error)
-        raise ResultsError(_refusal(path) if refused else f"{path}: is no checkpoint of torch") from error
+    # A malformed pickle makes torch raise whatever its bytes lead to.
+    except Exception as error:
+        foreign = isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error)
+        reason = _refusal(path) if foreign else f"{path}: cannot be read as a checkpoint ({error})"
+        raise ResultsError(reason) from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ResultsError(f"{path}: holds no state dict (names and tensors), neither itself nor under 'model'")
