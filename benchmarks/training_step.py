@@ -1,12 +1,14 @@
-"""Time one training step of SA-DETR at the paper's size on a synthetic batch. Prints one line of JSON per measurement.
+"""Time one training step of a method at the paper's size on a synthetic batch. Prints one line of JSON per measurement.
 
-    python benchmarks/training_step.py [--device cuda] [--threads 2] [--steps 10] [--variants full baseline]
+    python benchmarks/training_step.py [--method qd_detr] [--variants full corrected] [--device cuda] [--threads 2]
+                                       [--steps 10]
 
 The parts of a step are timed one by one, the whole step in a pass of its own; a GPU is waited for at the ends of
 whatever is timed. Times are medians in milliseconds, after warming steps.
 """
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -22,12 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sadetr.configuration import resolve
+from sadetr.configuration import load_method, resolve
 from sadetr.data.annotations import Query
 from sadetr.data.labels import Labels
 from sadetr.data.store import TEMPORAL_FEATURES
 from sadetr.models.interface import Batch, Method, Step
-from sadetr.models.sa_detr.model import build
 from sadetr.provenance import commit, system
 from sadetr.settings import RunSettings, TrainingSettings
 from sadetr.training.devices import device_name
@@ -45,18 +46,25 @@ def main() -> None:
     device = torch.device(arguments.device)
     origin = {"command": " ".join(["python benchmarks/training_step.py", *sys.argv[1:]]), **environment(device)}
     for variant in arguments.variants:
-        settings = resolve("qvhighlights", "sa_detr", variant, SEED, "paper")
+        settings = resolve("qvhighlights", arguments.method, variant, SEED, "paper")
         for measured, values in measure(settings, arguments.steps, device):
-            line = {"benchmark": "training_step", "variant": variant, "measured": measured, **values}
+            line = {
+                "benchmark": "training_step",
+                "method": arguments.method,
+                "variant": variant,
+                "measured": measured,
+                **values,
+            }
             print(json.dumps({**line, "load_average": round(os.getloadavg()[0], 2), **origin}), flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", default="sa_detr")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--steps", type=int, default=10, help="steps per timing")
-    parser.add_argument("--variants", nargs="+", default=["full", "baseline"])
+    parser.add_argument("--variants", nargs="+", default=["full"])
     return parser.parse_args()
 
 
@@ -64,7 +72,8 @@ def measure(settings: RunSettings, steps: int, device: torch.device) -> list[tup
     """All measurements of one variant: name and values."""
     streams = Streams(SEED)
     streams.seed_global("initialisation", 0)
-    model = build(settings).to(device).train()
+    build = importlib.import_module(load_method(settings.method).module).build
+    model: Method = build(settings).to(device).train()
     batch = synthetic_batch(settings, streams.numpy("benchmark", 0))
     training = TrainingStep(model, settings.training, batch, streams.torch("method", 0))
     if device.type == "cuda":

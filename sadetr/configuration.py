@@ -1,13 +1,15 @@
 """Reading ``config/``: scales, dataset settings and methods, layered into the settings of a run.
 
 Layers, later ones win: type defaults, the dataset setting's record, the scale (its ``extends`` chain first; within one
-file the part for all settings, then the part for this setting), the variant. Every error names the file that holds
-the value, the key, and the nearest key that exists.
+file the part for all settings, then the part for this setting; in each part what concerns the method alone comes last),
+the variant. Every error names the file that holds the value, the key, and the nearest key that exists.
 """
 
 import difflib
 import functools
 import importlib
+import importlib.metadata
+import importlib.util
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -25,6 +27,8 @@ from sadetr.settings import (
 )
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
+EXTENSIONS = "sadetr.extensions"
+"""Entry point group of installed packages that add methods, experiments, scales or settings."""
 
 Overrides = dict[str, Any]
 T = TypeVar("T", bound=BaseModel)
@@ -39,6 +43,9 @@ class SettingOverrides(Record):
     execution: Overrides = Field(default_factory=dict)
     simulation: Overrides = Field(default_factory=dict)
     methods: dict[str, Overrides] = Field(default_factory=dict)
+    """Method -> its own settings."""
+    method_training: dict[str, Overrides] = Field(default_factory=dict)
+    """Method -> what its training changes of ``training`` in the same place."""
     corpus: CorpusSettings = CorpusSettings()
     """Of generated data; :func:`resolve_corpus` joins the layers."""
 
@@ -77,6 +84,8 @@ class MethodSettings(Record):
     """Importable module with ``build(settings: RunSettings) -> Method``."""
     settings: str
     """``package.module:Class`` of the method's settings."""
+    weights: str | None = None
+    """Module that turns official checkpoints into ours (:mod:`sadetr.models.weights`); None where there is none."""
     variants: dict[str, VariantOverrides]
 
     def settings_type(self) -> type[Record]:
@@ -95,7 +104,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
+        folders = [path.parent, *(folder / path.parent.name for folder in extension_folders())]
+        known = ", ".join(sorted(file.stem for folder in folders for file in folder.glob("*.yaml"))) or "none"
         raise SettingsError(f"{path}: no such settings file. Known names: {known}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path}: cannot be read as YAML: {error}") from error
@@ -235,7 +245,36 @@ def merge(
 
 def _named(folder: str, name: str, config: Path) -> Path:
     """``name`` is the stem of a file in ``config/<folder>`` or a path to a YAML file of one's own."""
-    return Path(name) if name.endswith((".yaml", ".yml")) else config / folder / f"{name}.yaml"
+    return Path(name) if name.endswith((".yaml", ".yml")) else find(folder, f"{name}.yaml", config)
+
+
+@functools.cache
+def extension_folders() -> tuple[Path, ...]:
+    """Folders laid out like ``config/`` that installed packages declare (docs/adding_a_method.md), by entry point name.
+
+    Raises:
+        SettingsError: an entry point names a package that does not exist.
+    """
+    folders = []
+    for entry in sorted(importlib.metadata.entry_points(group=EXTENSIONS)):
+        # Looked up, not imported: reading settings must not load torch.
+        package, *inner = entry.value.split(".")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise SettingsError(f"entry point {entry.name!r} of {EXTENSIONS!r}: {entry.value!r} is no package")
+        folders.append(Path(next(iter(spec.submodule_search_locations)), *inner))
+    return tuple(folders)
+
+
+def find(folder: str, file: str, config: Path = CONFIG) -> Path:
+    """``<config>/<folder>/<file>``, or the file of this name that an extension adds."""
+    paths = [base / folder / file for base in (config, *extension_folders())]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def named_files(folder: str, config: Path = CONFIG) -> list[str]:
+    """Names of all settings files of a kind, those of extensions included."""
+    return sorted({path.stem for base in (config, *extension_folders()) for path in (base / folder).glob("*.yaml")})
 
 
 @functools.cache
@@ -342,7 +381,7 @@ def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple
         for part, prefix in ((layer, ()), (layer.settings.get(setting, SettingOverrides()), ("settings", setting))):
             for section in sections:
                 merge(merged[section], getattr(part, section), path, origins, (section,), (*prefix, section))
-            if method is not None:
-                overrides = part.methods.get(method, {})
-                merge(merged["model"], overrides, path, origins, ("model",), (*prefix, "methods", method))
+            for section, key in (("training", "method_training"), ("model", "methods")):
+                overrides = {} if method is None else getattr(part, key).get(method, {})
+                merge(merged[section], overrides, path, origins, (section,), (*prefix, key, method))
     return merged, origins

@@ -11,7 +11,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sadetr.configuration import CONFIG, ScaleSettings, load_method, load_yaml, resolve, resolve_dataset, validate
+from sadetr.configuration import (
+    CONFIG,
+    ScaleSettings,
+    find,
+    load_method,
+    load_yaml,
+    named_files,
+    resolve,
+    resolve_dataset,
+    validate,
+)
 from sadetr.errors import SettingsError
 from sadetr.settings import Record, RunSettings
 
@@ -185,7 +195,7 @@ class ExperimentFields(Record):
 
 def experiment_names(config: Path = CONFIG) -> tuple[str, ...]:
     """Names of all experiments: tables, then figures, by number; those without a number after the others."""
-    fields = {path.stem: _read(path.stem, config) for path in (config / "experiments").glob("*.yaml")}
+    fields = {name: _read(name, config) for name in named_files("experiments", config)}
 
     def order(name: str) -> tuple[bool, bool, int, str]:
         number = fields[name].number
@@ -200,7 +210,7 @@ def experiment_name(kind: str, text: str) -> str:
 
 
 def _read(name: str, config: Path) -> ExperimentFields:
-    path = config / "experiments" / f"{name}.yaml"
+    path = find("experiments", f"{name}.yaml", config)
     fields = validate(ExperimentFields, load_yaml(path), path)
     if fields.number is not None and name != f"{fields.kind}{fields.number}":
         raise SettingsError(f"{path}: {fields.kind} {fields.number} belongs in {fields.kind}{fields.number}.yaml")
@@ -221,7 +231,7 @@ def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG
     scale_name = scale if isinstance(scale, str) else scale.reference
     rows = []
     for key, row in fields.rows.items():
-        place = f"{config / 'experiments' / f'{name}.yaml'}: row {key!r}"
+        place = f"{find('experiments', f'{name}.yaml', config)}: row {key!r}"
         if len(row.labels) != len(fields.label_columns):
             raise SettingsError(f"{place} has {len(row.labels)} labels for {len(fields.label_columns)} label columns")
         setting = row.setting or fields.run.setting

@@ -54,7 +54,8 @@ def code_fingerprint(*roots: str) -> str:
         path = _source(module)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         seen[module] = _normalised(tree)
-        pending += [name for name in _imports(tree, module, path) if name.partition(".")[0] in packages]
+        imported = _imports(tree, module, path, packages)
+        pending += [name for name in imported if name.partition(".")[0] in packages]
     return _hash("\n".join(f"{module}\n{source}" for module, source in sorted(seen.items())))
 
 
@@ -68,16 +69,27 @@ def _hash(text: str) -> str:
 
 
 def _source(module: str) -> Path:
-    # Packages of ours are found by path: find_spec would import their parents.
-    if module.partition(".")[0] == PACKAGE.name:
-        base = PACKAGE.parent.joinpath(*module.split("."))
-        for path in (base.with_suffix(".py"), base / "__init__.py"):
-            if path.is_file():
-                return path
-    spec = importlib.util.find_spec(module)
+    for path in _candidates(module):
+        if path.is_file():
+            return path
+    raise ModuleNotFoundError(f"no source of module {module!r}", name=module)
+
+
+def _candidates(module: str) -> list[Path]:
+    """Where a module may lie. Only its top level is looked up: find_spec imports the parents of anything deeper."""
+    base = _parent_folder(module.partition(".")[0]).joinpath(*module.split("."))
+    return [base.with_suffix(".py"), base / "__init__.py"]
+
+
+@functools.cache
+def _parent_folder(package: str) -> Path:
+    """Folder that holds a top-level package or module, ours or anyone's."""
+    if package == PACKAGE.name:
+        return PACKAGE.parent
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no source of module {module!r}", name=module)
-    return Path(spec.origin)
+        raise ModuleNotFoundError(f"no source of module {package!r}", name=package)
+    return Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
 
 
 def _normalised(tree: ast.Module) -> str:
@@ -93,7 +105,7 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _imports(tree: ast.Module, module: str, path: Path) -> Iterable[str]:
+def _imports(tree: ast.Module, module: str, path: Path, packages: set[str]) -> Iterable[str]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -104,12 +116,9 @@ def _imports(tree: ast.Module, module: str, path: Path) -> Iterable[str]:
                 parent = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
                 base = f"{parent}.{base}".rstrip(".")
             yield base
-            yield from (name for name in (f"{base}.{alias.name}" for alias in node.names) if _is_module(name))
-
-
-def _is_module(name: str) -> bool:
-    base = PACKAGE.parent.joinpath(*name.split("."))
-    return base.with_suffix(".py").is_file() or (base / "__init__.py").is_file()
+            if base.partition(".")[0] in packages:
+                inner = (f"{base}.{alias.name}" for alias in node.names)
+                yield from (name for name in inner if any(path.is_file() for path in _candidates(name)))
 
 
 def commit() -> str:

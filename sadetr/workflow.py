@@ -8,6 +8,7 @@ from typing import Any
 
 from sadetr.configuration import (
     CONFIG,
+    find,
     load_method,
     load_scale,
     resolve_corpus,
@@ -161,8 +162,8 @@ class Workflow:
 
     def sources(self, *names: str) -> list[Path]:
         """Experiment files and the paper's numbers behind experiments (default: those of ``all``)."""
-        paths = [CONFIG / "experiments" / f"{name}.yaml" for name in names or self.all]
-        paths += [CONFIG / "paper" / f"{name}.csv" for name in names or self.all]
+        paths = [find("experiments", f"{name}.yaml") for name in names or self.all]
+        paths += [find("paper", f"{name}.csv") for name in names or self.all]
         return [path for path in paths if path.exists()]
 
     @property

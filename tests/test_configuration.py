@@ -165,3 +165,24 @@ def test_every_variant_but_an_alias_is_a_network_of_its_own():
         identity = str(resolve("qvhighlights", "sa_detr", variant, 2018, "paper").identity())
         identities.setdefault(identity, []).append(variant)
     assert [names for names in identities.values() if len(names) > 1] == [["full", "fa_qi_ad_dn", "groups_5"]]
+
+
+def test_a_scale_changes_a_methods_training_and_nobody_elses(tmp_path):
+    scale = scale_file(tmp_path, "settings: {qvhighlights: {method_training: {qd_detr: {epochs: 3}}}}")
+    changed, other = (resolve("qvhighlights", method, "full", 2018, scale) for method in ("qd_detr", "sa_detr"))
+    assert changed.training.epochs == 3
+    assert other.training == full("mini").training
+    (tmp_path / "typo").mkdir()
+    scale = scale_file(tmp_path / "typo", "method_training: {qd_detr: {epoch: 3}}")
+    with pytest.raises(SettingsError, match=r"'method_training.qd_detr.epoch'.*'method_training.qd_detr.epochs'"):
+        resolve("qvhighlights", "qd_detr", "full", 2018, scale)
+
+
+@pytest.mark.parametrize("setting", ["qvhighlights", "charades_sta", "charades_sta_vgg", "tacos"])
+@pytest.mark.parametrize("method", ["moment_detr", "qd_detr"])
+def test_baselines_train_at_a_constant_rate_as_published(setting, method):
+    settings = resolve(setting, method, "full", 2018, "paper")
+    training = settings.training
+    assert (training.batch_size, training.epochs, training.schedule.shape) == (32, 200, "constant")
+    official = setting == "qvhighlights"
+    assert (training.learning_rate, settings.model.loss.saliency) == ((1e-4, 1) if official else (2e-4, 4))

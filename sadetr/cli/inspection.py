@@ -67,3 +67,25 @@ def explain(
         raise SettingsError(f"{named[0]} row {row} has no run of ours to look into")
     chosen = use.row.runs[0] if use is not None else known_run(str(run), scale)
     print_paths(explain_query(chosen, layout, qid, checkpoint, out))
+
+
+def parity(
+    files: Annotated[list[Path], typer.Argument(help="Fixtures: safetensors files of the authors' numbers.")],
+    float64: Annotated[bool, typer.Option("--float64", help="Compute ours in double precision.")] = False,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Relative tolerance of all tensors instead of the usual ones.")
+    ] = None,
+) -> None:
+    """Recompute fixtures of the authors' code with ours; exit code 1 where they differ."""
+    from sadetr.parity.comparison import compare
+    from sadetr.parity.fixture import read_fixture
+
+    failed = []
+    for file in files:
+        fixture = read_fixture(file)
+        comparison = compare(fixture.double() if float64 else fixture, tolerance)
+        print(comparison)
+        failed += [] if comparison.passed else [file]
+    print(f"{len(files) - len(failed)} of {len(files)} fixtures agree")
+    if failed:
+        raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Alignment losses: video-text contrast and clip-text matching (section 3.2, L_vtc and L_ctm)."""
+"""Alignment losses: video-text contrast, clip-text matching (section 3.2, L_vtc and L_ctm), queries and text."""
 
 import torch
 from torch import Tensor
@@ -57,3 +57,21 @@ def inter_loss(clips: Tensor, sentence: Tensor, positive: Tensor, temperature: f
     index = positive.view(-1, 1, 1).expand(-1, 1, clips.shape[-1])
     chosen = functional.normalize(clips.gather(1, index).squeeze(1), dim=-1)
     return symmetric_contrast(chosen @ functional.normalize(sentence, dim=-1).T / temperature)
+
+
+def query_text_contrast(queries: Tensor, text: Tensor, assigned: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """Moment-DETR's contrastive alignment: matched queries are closer to the text than the others.
+
+    The similarity of a query is summed over all tokens, padded ones included, as published. Mean over samples, sum
+    over stages.
+
+    Args:
+        queries: (S, B, N, c) unit vectors.
+        text: (B, T, c) unit vectors.
+        assigned: (S, B, G) int64 query of each window.
+        mask: (B, G) bool.
+        temperature: of the softmax over queries.
+    """
+    logits = torch.einsum("sbnc,bc->sbn", queries, text.sum(1)) / temperature
+    positive = (logits.gather(2, assigned) * mask).sum(-1) / mask.sum(-1)
+    return (logits.logsumexp(-1) - positive).mean(1).sum()

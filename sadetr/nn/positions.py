@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Positions need more than half precision; float64 stays what it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def sine_pairs(angles: Tensor, channels: int) -> Tensor:
     """Interleaved sine and cosine of ``angles`` at ``channels / 2`` frequencies: (...) -> (..., channels).
 
@@ -33,4 +38,4 @@ def clip_positions(mask: Tensor, channels: int) -> Tensor:
 
 def anchor_positions(anchors: Tensor, channels: int) -> Tensor:
     """Encode span anchors: (..., 2) ``cw`` in [0, 1] -> (..., channels), centre half first, then width half."""
-    return sine_pairs(2 * math.pi * anchors.float(), channels // 2).flatten(-2)
+    return sine_pairs(2 * math.pi * at_least_float32(anchors), channels // 2).flatten(-2)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sadetr.configuration import CONFIG, load_yaml, validate
+from sadetr.configuration import CONFIG, find, load_yaml, validate
 from sadetr.errors import SettingsError
 from sadetr.experiments import Row
 from sadetr.settings import Record
@@ -82,7 +82,7 @@ def load_paper_table(name: str, folder: Path = PAPER) -> PaperTable:
     Raises:
         SettingsError: the file is missing, its header differs, a line is malformed or a cell appears twice.
     """
-    path = folder / f"{name}.csv"
+    path = find("paper", f"{name}.csv", folder.parent)
     columns = list(PaperValue.model_fields)
     values: dict[tuple[str, str], PaperValue] = {}
     try:

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from sadetr.models.sa_detr.aligner import FusionToken, ModalAligner
-from sadetr.models.sa_detr.enhance import GlobalBlock, HighlightHead, LocalBlock
+from sadetr.models.sa_detr.aligner import ModalAligner
+from sadetr.models.sa_detr.enhance import GlobalBlock, LocalBlock
 from sadetr.nn.positions import clip_positions
+from sadetr.nn.tokens import FusionToken, HighlightHead
 from tests.samples import HIDDEN, agree, official, small_settings
 
 MASK = torch.arange(6) < torch.tensor([[6], [3]])

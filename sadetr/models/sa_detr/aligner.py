@@ -1,29 +1,10 @@
-"""Multi Stage Modal Aligner (section 3.2): fusion of video and text with shared parameters, and the sentence token."""
+"""Multi Stage Modal Aligner (section 3.2): fusion of video and text with shared parameters."""
 
-import torch
 from torch import Tensor, nn
 
 from sadetr.models.sa_detr.settings import SADETRSettings
 from sadetr.nn.attention import CrossAttentionLayer
 from sadetr.nn.layers import AttentionPooling, xavier_matrices
-from sadetr.nn.positions import clip_positions
-
-
-class FusionToken(nn.Module):
-    """The learnable token g and its learned position (D10), kept in front of the clips."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.token = nn.Parameter(torch.randn(width))
-        self.position = nn.Parameter(torch.randn(width))
-
-    def prepend(self, video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L, d) clips and (B, L) mask -> clips, positions (B, L+1, d) and mask (B, L+1), g in row 0."""
-        batch, _, width = video.shape
-        token = self.token.expand(batch, 1, width)
-        place = self.position.expand(batch, 1, width)
-        positions = torch.cat((place, clip_positions(mask, width).to(video.dtype)), dim=1)
-        return torch.cat((token, video), dim=1), positions, torch.cat((mask.new_ones(batch, 1), mask), dim=1)
 
 
 class ModalAligner(nn.Module):

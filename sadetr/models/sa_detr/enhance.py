@@ -1,8 +1,5 @@
-"""Global and local enhance blocks and the highlight head (section 3.2)."""
+"""Global and local enhance blocks (section 3.2)."""
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from sadetr.models.sa_detr.settings import SADETRSettings
@@ -50,17 +47,3 @@ class LocalBlock(nn.Module):
         keep = mask.unsqueeze(1).to(video.dtype)
         inner = self.convolutions[0](video.transpose(1, 2) * keep) * keep
         return video + self.convolutions[2](self.convolutions[1](inner)).transpose(1, 2)
-
-
-class HighlightHead(nn.Module):
-    """Clip scores as the scaled product of projected clips and projected fusion token."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.clip = nn.Linear(width, width)
-        self.token = nn.Linear(width, width)
-
-    def forward(self, video: Tensor) -> Tensor:
-        """(B, L+1, d), token in row 0 -> (B, L)."""
-        clips, token = self.clip(video[:, 1:]), self.token(video[:, 0])
-        return torch.einsum("bld,bd->bl", clips, token) / math.sqrt(video.shape[-1])

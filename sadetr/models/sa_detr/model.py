@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from sadetr.models.interface import Batch, Inspection, Method, Output, Step
-from sadetr.models.sa_detr.aligner import FusionToken, ModalAligner
-from sadetr.models.sa_detr.enhance import GlobalBlock, HighlightHead, LocalBlock
+from sadetr.models.sa_detr.aligner import ModalAligner
+from sadetr.models.sa_detr.enhance import GlobalBlock, LocalBlock
 from sadetr.models.sa_detr.initializer import DirectAnchors, NoiseGroups, noise_groups, self_attention_bias
 from sadetr.models.sa_detr.inspection import inspect
 from sadetr.models.sa_detr.objective import objective
 from sadetr.models.sa_detr.refiner import SpanAwareRefiner, VideoContext
 from sadetr.models.sa_detr.settings import SADETRSettings
 from sadetr.nn.layers import InputProjection, masked_mean
+from sadetr.nn.tokens import FusionToken, HighlightHead
 from sadetr.settings import RunSettings
 
 

@@ -1,0 +1,1 @@
+"""Moment-DETR (Lei, Berg, Bansal, NeurIPS 2021)."""

@@ -1,0 +1,1 @@
+"""QD-DETR (Moon, Hyun, Park, Park, Heo, CVPR 2023)."""

@@ -1,0 +1,43 @@
+"""QD-DETR's settings: the authors' values for QVHighlights, and the switches of Table 11 (spec/baselines.md 4)."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from sadetr.losses.settings import SaliencyLoss
+from sadetr.models.settings import DetectionTransformerSettings
+from sadetr.nn.settings import GaussianMask
+from sadetr.settings import PositiveInt, Record
+
+
+class Anchors(Record):
+    """SA-DETR's query initializer on top of QD-DETR (Table 11, spec/method.md 9.5)."""
+
+    dynamic: bool = False
+    """Anchors come from the encoded global token instead of an embedding."""
+    init_loss: bool = False
+    """D65: supervise them directly (L_init). Off, as the row of Table 5 with this name has no such loss."""
+
+    @model_validator(mode="after")
+    def _loss_needs_dynamic_anchors(self) -> "Anchors":
+        if self.init_loss and not self.dynamic:
+            raise ValueError("init_loss supervises dynamic anchors only: set dynamic to true or init_loss to false")
+        return self
+
+
+class QDDETRSettings(DetectionTransformerSettings):
+    """Architecture, switches and loss weights of QD-DETR."""
+
+    fusion_layers: PositiveInt = 2
+    word_mask: Literal["tiled", "own"] = "tiled"
+    """Words that a clip may attend to. ``tiled`` is published: the mask of padded clips and words is tiled over heads
+    in one order and read in another, so that some heads of a sample lose the words that another sample has not;
+    predictions depend on the batch. ``own``: the sample's own words."""
+    negatives: Literal["next", "next_video"] = "next"
+    """Clips that the saliency loss pushes down: those against the next sample's text, as published, even where that
+    sample is of the same video; ``next_video`` leaves these samples out."""
+    anchors: Anchors = Anchors()
+    modulate: bool = False
+    """SA-DETR's Gaussian mask in the cross attention of every decoder layer (Table 11)."""
+    gauss: GaussianMask = GaussianMask()
+    saliency: SaliencyLoss = SaliencyLoss()

@@ -1,0 +1,182 @@
+"""Official checkpoints turned into ours: rename rules as data, applied strictly.
+
+A method that has them lies beside a module ``weights`` with ``MAPPING`` and ``architecture``.
+"""
+
+import fnmatch
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sadetr.errors import ResultsError
+
+Rules = Mapping[str, str]
+"""Official name -> our name; ``*`` stands for one part of the name, the same on both sides."""
+
+# The building blocks that DETR's descendants share, below the names that they have on either side.
+LINEAR = {"weight": "weight", "bias": "bias"}
+ATTENTION = {
+    "in_proj_weight": "in_weight",
+    "in_proj_bias": "in_bias",
+    "out_proj.*": "out.*",
+}
+FEEDFORWARD = {
+    "linear1.*": "feedforward.0.*",
+    "activation.weight": "feedforward.1.weight",
+    "linear2.*": "feedforward.3.*",
+}
+PROJECTION = {
+    f"{block}.{theirs}.*": f"{4 * block + index}.*"
+    for block in range(3)
+    for theirs, index in (("LayerNorm", 0), ("net.1", 2))
+}
+
+
+def below(official: str, ours: str, rules: Rules) -> dict[str, str]:
+    """``rules`` with both sides prefixed."""
+    return {f"{official}.{name}": f"{ours}.{target}" for name, target in rules.items()}
+
+
+def perceptron(official: str, ours: str, layers: int) -> dict[str, str]:
+    """An official MLP, whose list has no activations, as ours, whose sequence has."""
+    return {f"{official}.layers.{index}.*": f"{ours}.{2 * index}.*" for index in range(layers)}
+
+
+@dataclass(frozen=True)
+class WeightMapping:
+    """How the tensors of one method's official checkpoint become ours."""
+
+    rules: Rules
+    unused: Mapping[str, str] = field(default_factory=dict)
+    """Pattern of official names that ours has no use for -> why. A rule whose target our model has goes first."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An imported checkpoint."""
+
+    weights: dict[str, Tensor]
+    """By our names."""
+    sources: dict[str, str]
+    """Our name -> official name."""
+    unused: dict[str, str]
+    """Official name -> why it is unused."""
+
+
+def import_weights(tensors: Mapping[str, Tensor], mapping: WeightMapping, expected: Mapping[str, Tensor]) -> Imported:
+    """Rename every tensor, or say why it is unused.
+
+    Args:
+        tensors: by official name.
+        mapping: of the method.
+        expected: our model's state, of which only names and shapes are read.
+
+    Raises:
+        ResultsError: a tensor is unknown, missing, or of another shape than ours.
+    """
+    weights: dict[str, Tensor] = {}
+    sources: dict[str, str] = {}
+    unused: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        target = _target(name, mapping.rules)
+        reason = next((why for pattern, why in mapping.unused.items() if fnmatch.fnmatchcase(name, pattern)), None)
+        if target in expected:
+            if tensor.shape != expected[target].shape:
+                raise ResultsError(
+                    f"tensor {name!r} has shape {list(tensor.shape)}, ours ({target!r}) has "
+                    f"{list(expected[target].shape)}: the checkpoint is of another architecture"
+                )
+            weights[target], sources[target] = tensor, name
+        elif reason is not None:
+            unused[name] = reason
+        else:
+            raise ResultsError(f"tensor {name!r} is unknown: the checkpoint is not one of this method")
+    missing = [name for name in expected if name not in weights]
+    if missing:
+        raise ResultsError(f"the checkpoint has no tensor for {', '.join(map(repr, missing))}: it is incomplete")
+    return Imported(weights, sources, unused)
+
+
+def _target(name: str, rules: Rules) -> str | None:
+    for pattern, target in rules.items():
+        found = re.fullmatch(re.escape(pattern).replace(r"\*", r"([^.]+)"), name)
+        if found:
+            parts = iter(found.groups())
+            return re.sub(r"\*", lambda _: next(parts), target)  # noqa: B023
+    return None
+
+
+def depth(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    """How many parts stand for the first ``*`` of ``pattern`` among the official names."""
+    expression = re.escape(pattern).replace(r"\*", r"([^.]+)", 1).replace(r"\*", ".*")
+    return len({found[1] for name in tensors if (found := re.fullmatch(expression, name))})
+
+
+def shape(tensors: Mapping[str, Tensor], name: str) -> Sequence[int]:
+    """Shape of an official tensor.
+
+    Raises:
+        ResultsError: there is none of this name.
+    """
+    if name not in tensors:
+        raise ResultsError(f"no tensor {name!r}: the checkpoint is not one of this method")
+    return tensors[name].shape
+
+
+def detection_architecture(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], int, int]:
+    """What the tensors say of a DETR-style network: settings, d_v and d_t.
+
+    The number of heads shows in none of them and is 1 here.
+    """
+    feedforward, width = shape(tensors, "transformer.encoder.layers.0.linear1.weight")
+    settings = {
+        "num_heads": 1,
+        "hidden_width": width,
+        "feedforward_width": feedforward,
+        "projection_blocks": depth(tensors, "input_vid_proj.*.LayerNorm.weight"),
+        "encoder_layers": depth(tensors, "transformer.encoder.layers.*.norm1.weight"),
+        "decoder_layers": depth(tensors, "transformer.decoder.layers.*.norm1.weight"),
+        "num_moment_queries": shape(tensors, "query_embed.weight")[0],
+    }
+    widths = [shape(tensors, f"input_{name}_proj.0.LayerNorm.weight")[0] for name in ("vid", "txt")]
+    return settings, widths[0], widths[1]
+
+
+def read_official(path: Path) -> dict[str, Tensor]:
+    """Tensors of an official checkpoint: safetensors, or a state dict that torch loads without running code.
+
+    A dictionary that holds the state under ``model`` beside an optimiser's and the like is unwrapped.
+
+    Raises:
+        ResultsError: unreadable, or it holds more than tensors and plain data.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    # A malformed pickle makes torch raise whatever its bytes lead to.
+    except Exception as error:
+        foreign = isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error)
+        reason = _refusal(path) if foreign else f"{path}: cannot be read as a checkpoint ({error})"
+        raise ResultsError(reason) from error
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ResultsError(f"{path}: holds no state dict (names and tensors), neither itself nor under 'model'")
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _refusal(path: Path) -> str:
+    exported = path.with_suffix(".safetensors")
+    return (
+        f"{path}: holds Python objects beside tensors, which are never unpickled here. If you trust the file, export "
+        "its tensors in the environment of the official code and import the result:\n"
+        f"    import torch, safetensors.torch as s; state = torch.load({str(path)!r}, weights_only=False)['model']\n"
+        f"    s.save_file({{k: v.cpu().clone() for k, v in state.items()}}, {str(exported)!r})"
+    )

@@ -1,0 +1,113 @@
+"""Compare our values with a fixture's, tensor by tensor; nothing is skipped in silence."""
+
+import fnmatch
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sadetr.parity.fixture import Fixture
+from sadetr.parity.registry import find_adapter
+
+
+class Tolerance(NamedTuple):
+    """Largest difference allowed: ``relative`` times the largest entry of the tensor, plus ``absolute``."""
+
+    relative: float
+    absolute: float
+
+
+_VALUE = Tolerance(1e-5, 2e-6)
+TOLERANCES = {
+    "output": _VALUE,
+    "eval_output": _VALUE,
+    "loss": Tolerance(1e-5, 1e-7),
+    "part": Tolerance(1e-5, 1e-7),
+    "grad": Tolerance(1e-5, 1e-8),
+    # Gradients that are zero in exact arithmetic (attention's key biases) are rounding noise up to 1e-6.
+    "grad_norm": Tolerance(1e-4, 1e-6),
+    "match": Tolerance(0.0, 0.0),
+}
+"""By the first part of a name; those that the authors' numbers themselves reach between float32 and float64."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Verdict on one tensor."""
+
+    name: str
+    error: float | None
+    """Largest difference over the largest entry; None where there is nothing to compare."""
+    passed: bool
+    note: str = ""
+
+    def __str__(self) -> str:
+        error = "      --" if self.error is None else f"{self.error:8.1e}"
+        return f"  {self.name:<52} {error}  {self.note or ('ok' if self.passed else 'BEYOND THE TOLERANCE')}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All tensors of one fixture."""
+
+    fixture: Fixture
+    lines: list[Line]
+
+    @property
+    def passed(self) -> bool:
+        """Every tensor agrees or is declared as not ours to reproduce, and at least one was compared."""
+        return all(line.passed for line in self.lines) and any(line.error is not None for line in self.lines)
+
+    def __str__(self) -> str:
+        compared = [line for line in self.lines if line.error is not None]
+        failed = sum(not line.passed for line in self.lines)
+        worst = max(compared, key=lambda line: line.error, default=None)
+        summary = f"{len(compared)} of {len(self.lines)} compared"
+        if worst is not None:
+            summary += f", largest relative error {worst.error:.1e} ({worst.name})"
+        verdict = "ok" if self.passed else f"FAILED ({failed})"
+        source = self.fixture.meta.get("source_repository", "unknown source")
+        head = f"{self.fixture.path}: {self.fixture.subject} of {source}"
+        return "\n".join((head, *map(str, self.lines), f"  {verdict}: {summary}"))
+
+
+def compare(fixture: Fixture, relative: float | None = None) -> Comparison:
+    """Compute a fixture with our code and compare every result that it holds.
+
+    Args:
+        fixture: in float32 as stored, or in float64.
+        relative: replaces the relative tolerances of all floating-point tensors.
+    """
+    adapter = find_adapter(fixture)
+    ours = adapter.compute(fixture)
+    uncompared = getattr(adapter, "UNCOMPARED", {})
+    lines = []
+    for name, theirs in sorted(fixture.results.items()):
+        reason = next((why for pattern, why in uncompared.items() if fnmatch.fnmatchcase(name, pattern)), None)
+        if name in ours:
+            lines.append(_judge(name, ours[name].detach(), theirs, relative))
+        elif reason is not None:
+            lines.append(Line(name, None, True, f"not compared: {reason}"))
+        else:
+            lines.append(Line(name, None, False, "MISSING: our code computes no such value"))
+    return Comparison(fixture, lines)
+
+
+def _judge(name: str, ours: Tensor, theirs: Tensor, relative: float | None) -> Line:
+    if ours.shape != theirs.shape:
+        return Line(name, None, False, f"SHAPE {tuple(ours.shape)}, expected {tuple(theirs.shape)}")
+    if not theirs.is_floating_point():
+        different = int((ours != theirs).sum())
+        return Line(name, float(different > 0), different == 0, f"{different} ENTRIES DIFFER" if different else "equal")
+    tolerance = TOLERANCES[name.split(".")[0]]
+    if relative is not None:
+        tolerance = tolerance._replace(relative=relative)
+    difference, largest = _largest(ours.double() - theirs.double()), _largest(theirs.double())
+    # Written so that a difference that is no number fails.
+    passed = difference <= tolerance.relative * largest + tolerance.absolute
+    return Line(name, difference / largest if largest else difference, passed)
+
+
+def _largest(values: Tensor) -> float:
+    return values.abs().amax().item() if values.numel() else torch.zeros(()).item()

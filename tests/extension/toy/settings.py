@@ -1,0 +1,5 @@
+from sadetr.settings import PositiveInt, Record
+
+
+class ToySettings(Record):
+    hidden_width: PositiveInt = 16

@@ -1,0 +1,200 @@
+"""Moment-DETR and QD-DETR: what their predictions may depend on, the published fault, the switches of Table 11."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sadetr.models.moment_detr.model import MomentDETR
+from sadetr.models.moment_detr.settings import MomentDETRSettings
+from sadetr.models.qd_detr.model import QDDETR, tiled_word_mask
+from sadetr.models.qd_detr.settings import QDDETRSettings
+from tests.samples import (
+    HIDDEN,
+    TEXT_WIDTH,
+    VIDEO_WIDTH,
+    agree,
+    merged,
+    only,
+    padded,
+    small_batch,
+    small_step,
+    with_garbage,
+)
+
+SMALL = {
+    "hidden_width": HIDDEN,
+    "num_heads": 4,
+    "feedforward_width": 48,
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "num_moment_queries": 6,
+}
+CORRECTED = {"word_mask": "own", "negatives": "next_video"}
+DYNAMIC = {"anchors": {"dynamic": True}}
+
+
+def small(method: str, **changes):
+    """A network none of whose parameters is constant."""
+    network, settings = {"moment_detr": (MomentDETR, MomentDETRSettings), "qd_detr": (QDDETR, QDDETRSettings)}[method]
+    torch.manual_seed(0)
+    model = network(settings.model_validate(merged(SMALL, changes)), VIDEO_WIDTH, TEXT_WIDTH)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def loss(model, batch):
+    output = model(batch, small_step())
+    return torch.stack(list(model.objective(output, batch).values())).sum()
+
+
+INDEPENDENT = pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("moment_detr", {}),
+        ("moment_detr", {"text_positions": 9}),
+        ("qd_detr", CORRECTED),
+        ("qd_detr", CORRECTED | DYNAMIC | {"modulate": True}),
+    ],
+    ids=["moment_detr", "moment_detr-text_positions", "qd_detr-corrected", "qd_detr-gaussian_mask"],
+)
+
+
+@INDEPENDENT
+def test_a_batch_predicts_what_its_samples_predict_alone(method, changes):
+    model, batch = small(method, **changes).eval(), small_batch()
+    together = model(batch)
+    for index, length in enumerate(batch.video_mask.sum(1)):
+        alone = model(only(batch, index))
+        for name in ("spans", "scores"):
+            agree(getattr(alone, name)[0], getattr(together, name)[index])
+        agree(alone.saliency[0], together.saliency[index, :length])
+
+
+@INDEPENDENT
+def test_padding_and_what_it_holds_change_no_loss(method, changes):
+    model, batch = small(method, **changes), small_batch()
+    expected = loss(model, batch)
+    agree(loss(model, padded(batch, clips=3, tokens=2, slots=1)), expected)
+    agree(loss(model, with_garbage(batch)), expected)
+
+
+def test_the_published_mask_makes_predictions_depend_on_the_batch():
+    model, batch = small("qd_detr").eval(), small_batch()
+    together = model(batch)
+    # Sample 0 is the longest; sample 1 shows what a longer video loses and a shorter text does to others.
+    gaps = [
+        (model(only(batch, index)).saliency[0] - together.saliency[index, : batch.video_mask[index].sum()]).abs().max()
+        for index in range(len(batch))
+    ]
+    assert max(gaps) > 1e-3
+    corrected = small("qd_detr", **CORRECTED).eval()
+    corrected.load_state_dict(model.state_dict())
+    assert (corrected(batch).saliency - together.saliency)[batch.video_mask].abs().max() > 1e-3
+
+
+def test_the_published_mask_is_harmless_where_all_lengths_are_equal():
+    published, corrected = small("qd_detr").eval(), small("qd_detr", **CORRECTED).eval()
+    batch = small_batch((7, 7, 7), (4, 4, 4), (1, 2, 1))
+    agree(published(batch).spans, corrected(batch).spans)
+
+
+def test_tiled_mask_reads_sample_major_what_was_written_head_major():
+    generator = torch.Generator().manual_seed(1)
+    size, heads, clips, words = 3, 4, 5, 6
+    video = torch.arange(clips) < torch.randint(1, clips + 1, (size, 1), generator=generator)
+    text = torch.arange(words) < torch.randint(1, words + 1, (size, 1), generator=generator)
+    # As published: one mask per sample, the list of samples repeated once per head ...
+    written = [~video[sample, :, None] & ~text[sample, None] for _ in range(heads) for sample in range(size)]
+    visible = tiled_word_mask(video, text, heads)
+    for sample in range(size):
+        for head in range(heads):
+            # ... and read as heads of sample 0, heads of sample 1, and so on.
+            hidden = written[sample * heads + head] | ~text[sample]
+            assert torch.equal(visible[sample, head], ~hidden)
+    assert visible[..., 0].all()
+
+
+def test_the_negative_pass_is_the_next_samples_text():
+    model, batch = small("qd_detr", **CORRECTED).eval(), small_batch()
+    assert model(batch).negative_saliency is None
+    negative = model(batch, small_step()).negative_saliency
+    swapped = replace(batch, text=batch.text.roll(-1, 0), text_mask=batch.text_mask.roll(-1, 0))
+    agree(negative, model(swapped).saliency)
+
+
+@pytest.mark.parametrize("negatives", ["next", "next_video"])
+def test_a_pair_of_one_video_is_a_negative_only_as_published(negatives):
+    model, batch = small("qd_detr", negatives=negatives), small_batch()
+    shared = replace(batch, video_id=torch.zeros_like(batch.video_id))
+    output = model(batch, small_step())
+    values = [model.saliency_terms(output, each)["saliency_negative"].item() for each in (batch, shared)]
+    assert values[0] > 0
+    assert values[1] == (values[0] if negatives == "next" else 0)
+
+
+def test_dynamic_anchors_replace_the_embedding_and_learn_through_every_loss():
+    model, batch = small("qd_detr", **DYNAMIC), small_batch()
+    assert model.anchors.learned is None
+    output = model(batch, small_step())
+    assert (output.anchors[0] - output.anchors[1]).abs().max() > 1e-3
+    terms = model.objective(output, batch)
+    assert "init_l1" not in terms
+    (gradient,) = torch.autograd.grad(terms["l1"], model.anchors.mlp[0].weight)
+    assert gradient.norm() > 0
+
+
+def test_initial_loss_is_a_switch_of_dynamic_anchors():
+    model, batch = small("qd_detr", anchors={"dynamic": True, "init_loss": True}), small_batch()
+    terms = model.objective(model(batch, small_step()), batch)
+    assert {"init_l1", "init_giou"} <= terms.keys()
+    with pytest.raises(ValueError, match="dynamic"):
+        small("qd_detr", anchors={"init_loss": True})
+
+
+def test_gaussian_mask_enters_every_decoder_layer():
+    plain, masked = small("qd_detr", **DYNAMIC).eval(), small("qd_detr", **DYNAMIC, modulate=True).eval()
+    assert plain.state_dict().keys() == masked.state_dict().keys()
+    assert all(layer.cross_attention.gauss is not None for layer in masked.decoder.layers)
+    batch = small_batch()
+    assert (plain(batch).spans - masked(batch).spans).abs().max() > 1e-4
+    wide = small("qd_detr", **DYNAMIC, modulate=True, gauss={"alpha": 1e-9}).eval()
+    agree(wide(batch).spans, plain(batch).spans)
+
+
+@pytest.mark.parametrize("method", ["moment_detr", "qd_detr"])
+def test_without_auxiliary_losses_only_the_last_layer_is_supervised(method):
+    model, batch = small(method, loss={"aux": False}), small_batch()
+    output = model(batch, small_step())
+    terms = model.objective(output, batch)
+    (gradient,) = torch.autograd.grad(terms["label"], output.layer_logits)
+    assert gradient[0].abs().max() == 0
+    assert gradient[-1].abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("moment_detr", {}),
+        ("moment_detr", {"contrast": {"enabled": True}, "text_positions": 5}),
+        ("qd_detr", {}),
+        ("qd_detr", {"text_positions": 5} | DYNAMIC),
+    ],
+    ids=["moment_detr", "moment_detr-contrast", "qd_detr", "qd_detr-dynamic"],
+)
+def test_every_parameter_learns(method, changes):
+    model, batch = small(method, **changes), small_batch()
+    loss(model, batch).backward()
+    # No loss reads the projection of the video; published so.
+    idle = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert idle == ({"contrast.video.weight", "contrast.video.bias"} if "contrast" in changes else set())
+
+
+def test_attention_starts_with_zero_output_biases_and_the_decoder_ignores_the_zero_start_of_its_offsets():
+    torch.manual_seed(0)
+    decoder = QDDETR(QDDETRSettings.model_validate(SMALL), VIDEO_WIDTH, TEXT_WIDTH).decoder
+    assert decoder.layers[0].self_attention.out.bias.abs().max() == 0
+    assert decoder.offset[-1].bias.abs().max() == 0
+    assert decoder.offset[-1].weight.abs().max() > 0
