@@ -38,6 +38,30 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropo
     return dropout(logits.softmax(-1)) @ value
 
 
+def project_back(query: Tensor, weight: Tensor) -> Tensor:
+    """Move a key projection to the queries: ``q (W k) = (W^T q) k``.
+
+    For few queries and many keys this saves most of the work, as the keys are never projected.
+    (B, h, N, k) queries and (h k, d) weight -> (B, h N, d).
+    """
+    heads, size = query.shape[1], query.shape[-1]
+    # One product per head: (h, B N, k) @ (h, k, d).
+    rows = query.transpose(0, 1).flatten(1, 2) @ weight.view(heads, size, -1)
+    return rows.unflatten(1, (len(query), -1)).transpose(0, 1).flatten(1, 2)
+
+
+def project_mixed(attention: Tensor, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Mix values, then project the mixtures: ``a (W v + b) = W (a v) + b sum(a)``.
+
+    Dropout leaves attention whose rows do not sum to one. (B, h, N, M), (B, M, d), (h k, d), (h k) -> (B, h, N, k).
+    """
+    batch, heads, count, _ = attention.shape
+    mixed = (attention.flatten(1, 2) @ values).view(batch, heads, count, -1)
+    rows = mixed.transpose(0, 1).flatten(1, 2) @ weight.view(heads, -1, weight.shape[-1]).transpose(1, 2)
+    projected = rows.unflatten(1, (batch, count)).transpose(0, 1)
+    return projected + attention.sum(-1, keepdim=True) * bias.view(heads, 1, -1)
+
+
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention with one packed input projection, as DETR's encoders use it.
 
@@ -73,6 +97,21 @@ class MultiHeadAttention(nn.Module):
             bias = bias[:, None, None] if visible.dim() == 2 else bias
         mixed = attend(q, k, v, bias, self.dropout)
         return self.out(merge_heads(mixed))
+
+
+class FewQueryAttention(MultiHeadAttention):
+    """The same attention, in the order that is cheap for fewer queries than keys; equal up to rounding."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
+        """Attend from (B, N, d) to (B, M, d) where ``visible``, (B, M) bool, is True."""
+        (q_weight, k_weight, v_weight), (q_bias, k_bias, v_bias) = self.in_weight.chunk(3), self.in_bias.chunk(3)
+        q = split_heads(functional.linear(query, q_weight, q_bias), self.heads)
+        q = q / math.sqrt(q.shape[-1])
+        logits = (project_back(q, k_weight) @ key.transpose(1, 2)).unflatten(1, q.shape[1:3])
+        logits = logits + (q * k_bias.view(self.heads, 1, -1)).sum(-1, keepdim=True)
+        logits = logits + visibility_bias(visible, logits.dtype)[:, None, None]
+        attention = self.dropout(logits.softmax(-1))
+        return self.out(merge_heads(project_mixed(attention, value, v_weight, v_bias)))
 
 
 class _Layer(nn.Module):

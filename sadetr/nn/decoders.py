@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sadetr.nn.attention import MultiHeadAttention, attend, merge_heads, split_heads
+from sadetr.nn.attention import (
+    FewQueryAttention,
+    MultiHeadAttention,
+    attend,
+    merge_heads,
+    project_back,
+    project_mixed,
+    split_heads,
+)
 from sadetr.nn.gaussian import modulated_softmax
 from sadetr.nn.layers import MLP, FeedForward
 from sadetr.nn.positions import anchor_positions
@@ -32,7 +40,7 @@ class PlainDecoderLayer(nn.Module):
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(width, heads, dropout)
-        self.cross_attention = MultiHeadAttention(width, heads, dropout)
+        self.cross_attention = FewQueryAttention(width, heads, dropout)
         self.feedforward = FeedForward(width, feedforward, dropout, nn.ReLU)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = Dropout(dropout)
@@ -100,14 +108,30 @@ class ConditionalCrossAttention(nn.Module):
 
     def forward(self, content: Tensor, position: Tensor, sine: Tensor, anchors: Tensor, memory: Memory) -> Tensor:
         """(B, N, d) contents, positions and anchor encodings, (B, N, 2) anchors -> (B, N, d)."""
-        query, key, place = self.query(content), self.key(memory.values), self.key_position(memory.positions)
+        attention = self.dropout(
+            modulated_softmax(self._logits(content, position, sine, memory), anchors, memory.mask, self.gauss)
+        )
+        mixed = project_mixed(attention, memory.values, self.value.weight, self.value.bias)
+        return self.out(merge_heads(mixed))
+
+    def _logits(self, content: Tensor, position: Tensor, sine: Tensor, memory: Memory) -> Tensor:
+        """Products of the concatenated halves, (B, h, N, M), as sums of the halves' products.
+
+        The key is [content | place], in the first layer [content + place | place]: there the content half of the query
+        meets the place too.
+        """
+        query, place = self.query(content), self.query_sine(sine)
         if self.query_position is not None:
-            query, key = query + self.query_position(position), key + place
-        query = torch.cat((split_heads(query, self.heads), split_heads(self.query_sine(sine), self.heads)), -1)
-        key = torch.cat((split_heads(key, self.heads), split_heads(place, self.heads)), -1)
-        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        attention = self.dropout(modulated_softmax(logits, anchors, memory.mask, self.gauss))
-        return self.out(merge_heads(attention @ split_heads(self.value(memory.values), self.heads)))
+            query = query + self.query_position(position)
+            place = place + query
+        scale = (2 * query.shape[-1] / self.heads) ** -0.5
+        logits: Tensor | float = 0.0
+        for half, key, rows in ((query, self.key, memory.values), (place, self.key_position, memory.positions)):
+            half = split_heads(half * scale, self.heads)
+            product = project_back(half, key.weight) @ rows.transpose(1, 2)
+            bias = (half * key.bias.view(self.heads, 1, -1)).sum(-1, keepdim=True)
+            logits = logits + product.unflatten(1, half.shape[1:3]) + bias
+        return logits
 
 
 class DABDecoderLayer(nn.Module):
