@@ -8,7 +8,14 @@ from sadetr.nn.spans import cw_to_se, generalised_iou
 
 
 @torch.no_grad()
-def match(spans: Tensor, truth: Tensor, mask: Tensor, l1_weight: float, giou_weight: float) -> Tensor:
+def match(
+    spans: Tensor,
+    truth: Tensor,
+    mask: Tensor,
+    l1_weight: float,
+    giou_weight: float,
+    query_cost: Tensor | None = None,
+) -> Tensor:
     """Assign a distinct query to every ground-truth span, at least total cost (D50).
 
     Cost of query j and span m: ``l1_weight * (|dc| + |dw|) - giou_weight * gIoU``, on unclamped spans. All stages of
@@ -20,6 +27,7 @@ def match(spans: Tensor, truth: Tensor, mask: Tensor, l1_weight: float, giou_wei
         mask: (B, G) bool, valid spans first.
         l1_weight: of the L1 distance.
         giou_weight: of the generalised IoU.
+        query_cost: (S, B, N) added for every span: the cost of a query's class, say.
 
     Returns:
         (S, B, G) int64 query of each span; 0 at invalid slots.
@@ -27,6 +35,8 @@ def match(spans: Tensor, truth: Tensor, mask: Tensor, l1_weight: float, giou_wei
     predicted, target = spans.unsqueeze(3), truth[None, :, None]
     cost = l1_weight * (predicted - target).abs().sum(-1)
     cost = cost - giou_weight * generalised_iou(cw_to_se(predicted), cw_to_se(target))
+    if query_cost is not None:
+        cost = cost + query_cost.unsqueeze(3)
     # A diverged model must reach the check of the loss, not stop the solver.
     cost = cost.nan_to_num(nan=0.0)
     counts = mask.sum(1).tolist()

@@ -1,13 +1,14 @@
 """Multi-head attention and the two encoder layers built on it."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sadetr.nn.layers import FeedForward
-from sadetr.nn.stochastic import Dropout
+from sadetr.nn.stochastic import Dropout, PReLU
 
 
 def split_heads(values: Tensor, heads: int) -> Tensor:
@@ -54,24 +55,35 @@ class MultiHeadAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor) -> Tensor:
-        """Attend from (B, N, d) to (B, M, d); ``key_mask`` (B, M) bool is True where a key may be seen."""
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
+        """Attend from (B, N, d) to (B, M, d).
+
+        ``visible`` is True where a key may be seen: (B, M) bool for all heads and queries, or (B, h, N, M); None shows
+        every key.
+        """
         weights, biases = self.in_weight.chunk(3), self.in_bias.chunk(3)
         q, k, v = (
             split_heads(functional.linear(x, weight, bias), self.heads)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
-        mixed = attend(q, k, v, visibility_bias(key_mask, q.dtype)[:, None, None], self.dropout)
+        if visible is None:
+            bias = None
+        else:
+            bias = visibility_bias(visible, q.dtype)
+            bias = bias[:, None, None] if visible.dim() == 2 else bias
+        mixed = attend(q, k, v, bias, self.dropout)
         return self.out(merge_heads(mixed))
 
 
 class _Layer(nn.Module):
     """Attention, feed-forward block and two norms; subclasses say how they are wired."""
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, feedforward: int, dropout: float, activation: Callable[[], nn.Module] = PReLU
+    ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(width, heads, dropout)
-        self.feedforward = FeedForward(width, feedforward, dropout)
+        self.feedforward = FeedForward(width, feedforward, dropout, activation)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
@@ -83,10 +95,21 @@ class CrossAttentionLayer(_Layer):
     D9: ``x1 = x + attention``, ``x2 = x1 + FFN(LN1(x1))``, result ``LN2(x2)``.
     """
 
-    def forward(self, x: Tensor, position: Tensor | None, context: Tensor, context_mask: Tensor) -> Tensor:
-        """(B, N, d) attends to (B, M, d) where ``context_mask`` (B, M) is True; ``position`` is added to the query."""
+    def forward(
+        self,
+        x: Tensor,
+        position: Tensor | None,
+        context: Tensor,
+        visible: Tensor,
+        context_position: Tensor | None = None,
+    ) -> Tensor:
+        """(B, N, d) attends to (B, M, d) where ``visible``, (B, M) or (B, h, N, M), is True.
+
+        ``position`` is added to the query, ``context_position`` to the keys.
+        """
         query = x if position is None else x + position
-        x = x + self.dropout(self.attention(query, context, context, context_mask))
+        key = context if context_position is None else context + context_position
+        x = x + self.dropout(self.attention(query, key, context, visible))
         x = x + self.dropout(self.feedforward(self.norm1(x)))
         return self.norm2(x)
 

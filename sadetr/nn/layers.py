@@ -1,5 +1,6 @@
 """Small layers: perceptrons, the transformer feed-forward block, the input projection, pooling."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -19,25 +20,21 @@ class MLP(nn.Sequential):
 
 
 class FeedForward(nn.Sequential):
-    """Linear, PReLU, dropout, Linear: (..., d) -> (..., d)."""
+    """Linear, activation, dropout, Linear: (..., d) -> (..., d)."""
 
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
-        super().__init__(nn.Linear(width, hidden), PReLU(), Dropout(dropout), nn.Linear(hidden, width))
+    def __init__(self, width: int, hidden: int, dropout: float, activation: Callable[[], nn.Module] = PReLU) -> None:
+        super().__init__(nn.Linear(width, hidden), activation(), Dropout(dropout), nn.Linear(hidden, width))
 
 
 class InputProjection(nn.Sequential):
-    """Two blocks of LayerNorm, dropout and Linear with a ReLU between: (..., d_in) -> (..., d) (section 3.2)."""
+    """Blocks of LayerNorm, dropout and Linear with a ReLU between: (..., d_in) -> (..., d) (section 3.2)."""
 
-    def __init__(self, width_in: int, width: int, dropout: float) -> None:
-        super().__init__(
-            nn.LayerNorm(width_in),
-            Dropout(dropout),
-            nn.Linear(width_in, width),
-            nn.ReLU(),
-            nn.LayerNorm(width),
-            Dropout(dropout),
-            nn.Linear(width, width),
-        )
+    def __init__(self, width_in: int, width: int, dropout: float, blocks: int = 2) -> None:
+        layers: list[nn.Module] = []
+        for block in range(blocks):
+            inner = width if block else width_in
+            layers += [nn.LayerNorm(inner), Dropout(dropout), nn.Linear(inner, width), nn.ReLU()]
+        super().__init__(*layers[:-1])
 
 
 class AttentionPooling(nn.Module):

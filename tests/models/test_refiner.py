@@ -14,12 +14,13 @@ from sadetr.models.sa_detr.refiner import (
     SpanAwareRefiner,
     SpanEnhance,
     VideoContext,
-    log_gaussian_mask,
     temporal_align_weights,
 )
-from sadetr.models.sa_detr.settings import EnhanceBlock, GaussianMask
+from sadetr.models.sa_detr.settings import EnhanceBlock
 from sadetr.nn.attention import attend, split_heads
+from sadetr.nn.gaussian import log_gaussian_mask
 from sadetr.nn.positions import anchor_positions, clip_positions
+from sadetr.nn.settings import GaussianMask
 from sadetr.nn.spans import inverse_sigmoid
 from tests.samples import HIDDEN, agree, official, random_spans, small_settings
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sadetr.models.sa_detr.settings import EnhanceBlock, GaussianMask, SADETRSettings
-from sadetr.nn.attention import attend, merge_heads, split_heads, visibility_bias
+from sadetr.models.sa_detr.settings import EnhanceBlock, SADETRSettings
+from sadetr.nn.attention import attend, merge_heads, split_heads
+from sadetr.nn.gaussian import modulated_softmax
 from sadetr.nn.layers import MLP, FeedForward, xavier_matrices
 from sadetr.nn.positions import anchor_positions
 from sadetr.nn.spans import inverse_sigmoid
@@ -57,18 +58,6 @@ def temporal_align_weights(anchors: Tensor, mask: Tensor, samples: int) -> Tenso
         place = torch.minimum((start + step * length - 0.5).clamp(min=0), count - 1)
         clip = torch.arange(mask.shape[1], device=anchors.device, dtype=anchors.dtype)
         return (1 - (place.unsqueeze(-1) - clip).abs()).clamp(min=0)
-
-
-def log_gaussian_mask(anchors: Tensor, mask: Tensor, settings: GaussianMask) -> Tensor:
-    """Logarithm of eq 5: -alpha (i / L_b - c)^2 / w^2 for i = 1..L_b, in float32 (D42).
-
-    (B, N, 2) anchors and (B, L) mask -> (B, N, L). Gradients reach anchors that are not detached.
-    """
-    centre, width = anchors.float().unbind(-1)
-    count = mask.sum(1, keepdim=True).float()
-    grid = torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=torch.float32) / count
-    distance = (grid.unsqueeze(1) - centre.unsqueeze(-1)) / width.clamp(min=settings.min_width).unsqueeze(-1)
-    return -settings.alpha * distance.square()
 
 
 class SpanEnhance(nn.Module):
@@ -145,8 +134,7 @@ class ModulatedCrossAttention(nn.Module):
     def forward(self, content: Tensor, position: Tensor, anchors: Tensor, context: VideoContext) -> Tensor:
         """(B, N, d) contents and positions, (B, N, 2) anchors -> (B, N, d)."""
         logits = self._logits(content, position, context)
-        gaussian = None if self.gauss is None else log_gaussian_mask(anchors, context.mask, self.gauss).unsqueeze(1)
-        attention = self.attention_dropout(self._modulated_softmax(logits, gaussian, context.mask))
+        attention = self.attention_dropout(modulated_softmax(logits, anchors, context.mask, self.gauss))
         value = split_heads(self.value(context.clips), self.heads)
         return self.norm(content + self.dropout(self.out(merge_heads(attention @ value))))
 
@@ -157,16 +145,6 @@ class ModulatedCrossAttention(nn.Module):
         place, time = split_heads(position, heads), split_heads(context.positions, heads)
         scale = 1 / math.sqrt(2 * query.shape[-1])
         return (torch.cat((query, place), -1) * scale) @ torch.cat((key, time), -1).transpose(-2, -1)
-
-    def _modulated_softmax(self, logits: Tensor, gaussian: Tensor | None, mask: Tensor) -> Tensor:
-        """(B, h, N, L) logits, (B, 1, N, L) log Gaussian -> attention; padding is masked after the modulation."""
-        mode = None if self.gauss is None else self.gauss.mode
-        if mode == "mul_logits":
-            logits = logits * gaussian.exp()
-        elif mode == "add_log":
-            logits = logits + gaussian
-        attention = (logits + visibility_bias(mask, logits.dtype)[:, None, None]).softmax(-1)
-        return attention * gaussian.exp() if mode == "mul_prob" else attention
 
 
 class RefinerLayer(nn.Module):

@@ -3,13 +3,14 @@
 ``D43`` and the like are rows of ``docs/interpretation.md``.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from sadetr.losses.settings import NonNegative, SaliencyLoss
+from sadetr.nn.settings import GaussianMask
 from sadetr.settings import Fraction, PositiveFloat, PositiveInt, Record
 
-NonNegative = Annotated[float, Field(ge=0)]
 Stage = Literal["before", "after"]
 
 
@@ -70,24 +71,6 @@ class EnhanceBlock(Record):
     """D39."""
     gate_scale: bool = False
     """D39: divide the scalar gate's dot product by sqrt(d)."""
-
-
-class GaussianMask(Record):
-    """Readings of eqs 5-6."""
-
-    alpha: PositiveFloat = 2.0
-    mode: Literal["mul_logits", "add_log", "mul_prob"] = "mul_logits"
-    """D43: how the mask enters the attention."""
-    min_width: PositiveFloat = 1e-3
-
-
-class SaliencyLoss(Record):
-    """The saliency loss that follows QD-DETR (section 3.2)."""
-
-    margin: NonNegative = 0.2
-    temperature: PositiveFloat = 0.5
-    levels: PositiveInt = 12
-    """Highest clip label; the rank loss averages over this many levels (and skips the last one)."""
 
 
 class LossWeights(Record):
