@@ -1,4 +1,4 @@
-"""Alignment losses: video-text contrast and clip-text matching (section 3.2, L_vtc and L_ctm)."""
+"""Alignment losses: video-text contrast, clip-text matching (section 3.2, L_vtc and L_ctm), queries and text."""
 
 import torch
 from torch import Tensor
@@ -82,3 +82,21 @@ def inter_logits(clips: Tensor, sentence: Tensor, positive: Tensor, temperature:
 def inter_loss(clips: Tensor, sentence: Tensor, positive: Tensor, temperature: float) -> Tensor:
     """L_inter: contrast of each sample's positive clip with all sentences, rows plus columns."""
     return symmetric_contrast(inter_logits(clips, sentence, positive, temperature))
+
+
+def query_text_contrast(queries: Tensor, text: Tensor, assigned: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """Moment-DETR's contrastive alignment: matched queries are closer to the text than the others.
+
+    The similarity of a query is summed over all tokens, padded ones included, as published. Mean over samples, sum
+    over stages.
+
+    Args:
+        queries: (S, B, N, c) unit vectors.
+        text: (B, T, c) unit vectors.
+        assigned: (S, B, G) int64 query of each window.
+        mask: (B, G) bool.
+        temperature: of the softmax over queries.
+    """
+    logits = torch.einsum("sbnc,bc->sbn", queries, text.sum(1)) / temperature
+    positive = (logits.gather(2, assigned) * mask).sum(-1) / mask.sum(-1)
+    return (logits.logsumexp(-1) - positive).mean(1).sum()
