@@ -1,4 +1,4 @@
-"""Aligner and enhance blocks: wiring, the fusion token, padding, UVCOM's values."""
+"""Aligner and enhance blocks: wiring, the fusion token, padding."""
 
 import math
 

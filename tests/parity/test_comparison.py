@@ -75,6 +75,14 @@ def test_whatever_disagrees_or_is_not_computed_fails(write, change, word):
     assert "1 of 2 fixtures agree" in result.output
 
 
+def test_a_file_that_cannot_be_compared_does_not_stop_the_others(write, tmp_path):
+    result = parity(tmp_path / "absent.safetensors", write())
+    assert result.exit_code == 1
+    assert "error: " in result.stderr
+    assert "absent.safetensors" in result.stderr
+    assert "1 of 2 fixtures agree" in result.output
+
+
 def test_integers_are_equal_or_wrong(write):
     def swap(tensors, meta):
         tensors["output.assignment"][0, 1] += 1
