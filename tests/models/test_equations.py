@@ -25,7 +25,7 @@ from sadetr.models.sa_detr.refiner import (
 from sadetr.models.sa_detr.settings import EnhanceBlock, SADETRSettings
 from sadetr.nn.gaussian import log_gaussian_mask
 from sadetr.nn.settings import GaussianMask
-from tests.parity.formulas import cross_entropy, ends, giou, iou, sigmoid, softmax, unit
+from tests.parity.arithmetic import cross_entropy, ends, giou, iou, sigmoid, softmax, unit
 from tests.samples import small_batch, small_model, small_settings, small_step
 
 N, L, WIDTH = 3, 5, 8

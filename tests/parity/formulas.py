@@ -9,56 +9,25 @@ import math
 
 import numpy as np
 
+from tests.parity.arithmetic import (
+    cross_entropy,
+    ends,
+    giou,
+    iou,
+    prefix_mask,
+    sigmoid,
+    softmax,
+    spans_of,
+    unit,
+    windows,
+)
+from tests.parity.layers import dab_cross_attention, eatr_gate
+
 SIZES = [
     {"B": 3, "LV": 9, "LT": 5, "D": 16, "H": 2, "FF": 24, "Q": 6},
     {"B": 2, "LV": 14, "LT": 3, "D": 24, "H": 4, "FF": 20, "Q": 3},
     {"B": 5, "LV": 4, "LT": 8, "D": 8, "H": 1, "FF": 12, "Q": 7},
 ]
-
-
-def softmax(x):
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def unit(x):
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-
-def prefix_mask(rng, rows, columns):
-    lengths = rng.integers(2, columns + 1, rows)
-    lengths[0] = columns
-    return (np.arange(columns) < lengths[:, None]).astype(float)
-
-
-def spans_of(rng, *shape):
-    ends = np.sort(rng.uniform(0, 1, (*shape, 2)), -1)
-    return np.stack((ends.mean(-1), ends[..., 1] - ends[..., 0] + 0.01), -1)
-
-
-def windows(rng, size, most=3):
-    counts = rng.integers(1, most + 1, size)
-    kept = np.arange(most) < counts[:, None]
-    return spans_of(rng, size, most) * kept[..., None], counts
-
-
-def iou(a, b):
-    inter = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
-    return inter / (a[1] - a[0] + b[1] - b[0] - inter)
-
-
-def giou(a, b):
-    inter = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
-    union, hull = a[1] - a[0] + b[1] - b[0] - inter, max(a[1], b[1]) - min(a[0], b[0])
-    return inter / union - (hull - union) / hull
-
-
-def ends(span):
-    return span[0] - span[1] / 2, span[0] + span[1] / 2
 
 
 def sine(position, channels):
@@ -206,10 +175,6 @@ def qd_saliency(rng, n):
     return values, options
 
 
-def cross_entropy(logits):
-    return -np.mean(np.log(np.diagonal(softmax(logits))))
-
-
 def tr_align(rng, n):
     video, text = rng.normal(size=(2, n["B"], n["D"]))
     clips, words = rng.normal(size=(n["B"], n["LV"], n["D"])), rng.normal(size=(n["B"], n["LT"], n["D"]))
@@ -275,124 +240,6 @@ def uvcom_local(rng, n):
         around = np.pad(x, ((0, 0), (taps // 2, taps // 2), (0, 0)))
         x = bias + sum(around[:, k : k + n["LV"]] @ weight[:, :, k].T for k in range(taps))
     return values | {"output.conv": x, "output.local": video + x}, {}
-
-
-def attention(query, key, value, heads, visible=None):
-    """(N, k), (M, k), (M, d) without projections -> (N, d); ``visible`` (M,)."""
-    mixed = []
-    for q, k, v in zip(*(np.split(x, heads, -1) for x in (query, key, value)), strict=True):
-        logits = q @ k.T / math.sqrt(q.shape[-1])
-        logits = logits if visible is None else np.where(visible, logits, -np.inf)
-        mixed.append(softmax(logits) @ v)
-    return np.concatenate(mixed, -1)
-
-
-def norm(x, weight, bias):
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + bias
-
-
-class Layer:
-    """The authors' decoder layer with drawn weights, one sample at a time."""
-
-    def __init__(self, rng, n, first, gated):
-        d, shapes = n["D"], {}
-        for x in ("sa_qcontent", "sa_qpos", "sa_kcontent", "sa_kpos", "sa_v", "ca_qcontent", "ca_kcontent", "ca_kpos"):
-            shapes[f"{x}_proj"] = (d, d)
-        shapes |= dict.fromkeys(("ca_v_proj", "ca_qpos_sine_proj", "self_attn.out_proj", "cross_attn.out_proj"), (d, d))
-        shapes |= {"ca_qpos_proj": (d, d)} if first else {}
-        shapes |= {"linear1": (n["FF"], d), "linear2": (d, n["FF"]), "norm1": (d,), "norm2": (d,), "norm3": (d,)}
-        if gated:
-            shapes |= {f"gate_{x}_attn.out_proj": (d, d) for x in ("cross", "self")}
-            shapes |= {"gate_linear": (d, d), "gate_norm": (d,)}
-        self.weights = {}
-        for name, shape in shapes.items():
-            self.weights[f"{name}.weight"] = 0.5 * rng.normal(size=shape)
-            self.weights[f"{name}.bias"] = 0.1 * rng.normal(size=shape[0])
-        if gated:
-            for x in ("cross", "self"):
-                self.weights[f"gate_{x}_attn.in_proj_weight"] = 0.5 * rng.normal(size=(3 * d, d))
-                self.weights[f"gate_{x}_attn.in_proj_bias"] = 0.1 * rng.normal(size=3 * d)
-        else:
-            self.weights["activation.weight"] = np.array([0.3])
-        self.heads, self.first, self.gated = n["H"], first, gated
-
-    def linear(self, name, x):
-        return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
-
-    def norm(self, name, x):
-        return norm(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
-
-    def packed(self, name, query, key, value):
-        weights = np.split(self.weights[f"{name}.in_proj_weight"], 3)
-        biases = np.split(self.weights[f"{name}.in_proj_bias"], 3)
-        projected = [x @ w.T + b for x, w, b in zip((query, key, value), weights, biases, strict=True)]
-        return self.linear(f"{name}.out_proj", attention(*projected, 1))
-
-    def gate(self, content, text):
-        attended = self.packed("gate_cross_attn", content, text, text)
-        both = content + attended
-        mixed = self.packed("gate_self_attn", both, both, both)
-        gated = self.linear("gate_linear", sigmoid(content * attended) * mixed)
-        return attended, mixed, self.norm("gate_norm", content + np.maximum(gated, 0))
-
-    def __call__(self, content, position, sine, memory, time, padding, text=None):
-        query = self.linear("sa_qcontent_proj", content) + self.linear("sa_qpos_proj", position)
-        key = self.linear("sa_kcontent_proj", content) + self.linear("sa_kpos_proj", position)
-        mixed = attention(query, key, self.linear("sa_v_proj", content), self.heads)
-        content = self.norm("norm1", content + self.linear("self_attn.out_proj", mixed))
-        content = self.gate(content, text)[2] if self.gated else content
-        query, key = self.linear("ca_qcontent_proj", content), self.linear("ca_kcontent_proj", memory)
-        place = self.linear("ca_kpos_proj", time)
-        if self.first:
-            query, key = query + self.linear("ca_qpos_proj", position), key + place
-        halves = ((query, self.linear("ca_qpos_sine_proj", sine)), (key, place))
-        query, key = (
-            np.concatenate([part for pair in zip(*(np.split(x, self.heads, -1) for x in half), strict=True)
-                            for part in pair], -1)
-            for half in halves
-        )  # fmt: skip
-        mixed = attention(query, key, self.linear("ca_v_proj", memory), self.heads, ~padding)
-        content = self.norm("norm2", content + self.linear("cross_attn.out_proj", mixed))
-        hidden = self.linear("linear1", content)
-        hidden = np.maximum(hidden, 0) + (0 if self.gated else 0.3) * np.minimum(hidden, 0)
-        return self.norm("norm3", content + self.linear("linear2", hidden))
-
-
-def layer_inputs(rng, n):
-    shapes = {"tgt": "Q", "query_pos": "Q", "query_sine_embed": "Q", "memory": "LV", "pos": "LV"}
-    inputs = {name: rng.normal(size=(n[length], n["B"], n["D"])) for name, length in shapes.items()}
-    return inputs, prefix_mask(rng, n["B"], n["LV"]) == 0
-
-
-def by_sample(layer, inputs, padding, texts=None):
-    samples = range(len(padding))
-    more = [() if texts is None else (texts[:, b],) for b in samples]
-    return np.stack([layer(*(x[:, b] for x in inputs.values()), padding[b], *more[b]) for b in samples], 1)
-
-
-def dab_cross_attention(rng, n):
-    values = {}
-    for variant, first in (("v0", True), ("v1", False), ("v2", False)):
-        layer, (inputs, padding) = Layer(rng, n, first, gated=False), layer_inputs(rng, n)
-        values |= {f"weight.{variant}.{name}": value for name, value in layer.weights.items()}
-        values |= {f"input.{variant}.{name}": value for name, value in inputs.items()}
-        values[f"input.{variant}.memory_key_padding_mask"] = padding
-        values[f"output.{variant}.tgt"] = by_sample(layer, inputs, padding)
-        values[f"input.{variant}.grad_weights"] = rng.normal(size=inputs["tgt"].shape)
-    return values, {}
-
-
-def eatr_gate(rng, n):
-    layer, (inputs, padding) = Layer(rng, n, first=True, gated=True), layer_inputs(rng, n)
-    content, text = rng.normal(size=inputs["tgt"].shape), rng.normal(size=(1, n["B"], n["D"]))
-    parts = [np.stack(x, 1) for x in zip(*(layer.gate(content[:, b], text[:, b]) for b in range(n["B"])), strict=True)]
-    names = ("output.text_attended", "output.self_attended", "output.gated")
-    values = {f"weight.{name}": value for name, value in layer.weights.items()} | dict(zip(names, parts, strict=True))
-    values |= {f"input.full.{name}": value for name, value in inputs.items()}
-    values |= {"input.full.memory_key_padding_mask": padding, "input.content": content, "input.text_global": text}
-    values["input.grad_weights"] = rng.normal(size=content.shape)
-    return values | {"output.full.tgt": by_sample(layer, inputs, padding, text)}, {}
 
 
 COMPONENTS = {
