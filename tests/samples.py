@@ -1,13 +1,10 @@
 """Small batches, settings and models for the tests of networks, losses and training."""
 
-import json
 import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-import safetensors
 import torch
 from torch import Tensor
 
@@ -139,17 +136,3 @@ def only(batch: Batch, index: int) -> Batch:
     row = slice(index, index + 1)
     values = {field.name: getattr(batch, field.name)[row] for field in fields(batch)}
     return Batch(**values | {name: values[name][:, :length] for name, length in lengths.items()})
-
-
-def official(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of one component computed by its authors' code; skips where they are absent."""
-    path = SHARED / "parity" / "components" / f"{name}.safetensors"
-    if not path.exists():
-        pytest.skip(f"{path} is absent; set SADETR_SHARED to the folder that holds parity/")
-    with safetensors.safe_open(path, "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["meta"])  # noqa: SIM118
-
-
-def agree(ours: Tensor, theirs: Tensor) -> None:
-    """Same numbers up to float32 rounding: the tolerances that come with the official values."""
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)

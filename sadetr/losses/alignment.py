@@ -7,10 +7,16 @@ from torch.nn import functional
 from sadetr.losses.moment import masked_average
 
 
-def symmetric_contrast(logits: Tensor) -> Tensor:
-    """Row and column cross entropy of (B, B) logits against the diagonal, summed."""
+def contrast_directions(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column cross entropy of (B, B) logits against the diagonal."""
     diagonal = logits.diagonal()
-    return (logits.logsumexp(1) - diagonal).mean() + (logits.logsumexp(0) - diagonal).mean()
+    return (logits.logsumexp(1) - diagonal).mean(), (logits.logsumexp(0) - diagonal).mean()
+
+
+def symmetric_contrast(logits: Tensor) -> Tensor:
+    """Both directions of :func:`contrast_directions`, summed."""
+    rows, columns = contrast_directions(logits)
+    return rows + columns
 
 
 def video_text_contrast(video: Tensor, text: Tensor, temperature: float) -> Tensor:
@@ -20,9 +26,13 @@ def video_text_contrast(video: Tensor, text: Tensor, temperature: float) -> Tens
     )
 
 
-def clip_text_logits(clips: Tensor, sentence: Tensor, temperature: float) -> Tensor:
-    """Cosine similarity S of clips (B, L, d) and their own sentence (B, d), over the temperature: (B, L)."""
-    clips, sentence = functional.normalize(clips, dim=-1), functional.normalize(sentence, dim=-1)
+def clip_text_logits(clips: Tensor, sentence: Tensor, temperature: float, unit_sentence: bool = True) -> Tensor:
+    """Cosine similarity S of clips (B, L, d) and their own sentence (B, d), over the temperature: (B, L).
+
+    Without ``unit_sentence`` only the clips are normalised: TR-DETR's sentence is a mean of unit words, shorter than 1.
+    """
+    clips = functional.normalize(clips, dim=-1)
+    sentence = functional.normalize(sentence, dim=-1) if unit_sentence else sentence
     return torch.einsum("bld,bd->bl", clips, sentence) / temperature
 
 
@@ -32,8 +42,15 @@ def local_loss(logits: Tensor, relevant: Tensor, mask: Tensor) -> Tensor:
     return masked_average(losses, mask)
 
 
-def intra_loss(logits: Tensor, labels: Tensor, mask: Tensor, positive: Tensor) -> Tensor:
-    """L_intra: contrast of one positive clip within its video and at its position across samples (D13).
+def intra_candidates(labels: Tensor, mask: Tensor, positive: Tensor) -> Tensor:
+    """Clips that the positive is contrasted with: itself and the valid ones less salient than it; shapes as below."""
+    own = positive.unsqueeze(1)
+    is_positive = torch.arange(labels.shape[1], device=labels.device) == own
+    return mask & ((labels < labels.gather(1, own)) | is_positive)
+
+
+def intra_directions(logits: Tensor, labels: Tensor, mask: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    """Contrast of one positive clip within its video, and at its position across samples.
 
     Args:
         logits: (B, L) S / temperature.
@@ -41,22 +58,30 @@ def intra_loss(logits: Tensor, labels: Tensor, mask: Tensor, positive: Tensor) -
         mask: (B, L) bool.
         positive: (B,) int64 clip.
     """
-    own = positive.unsqueeze(1)
-    chosen = logits.gather(1, own).squeeze(1)
-    is_positive = torch.arange(logits.shape[1], device=logits.device) == own
-    candidate = mask & ((labels < labels.gather(1, own)) | is_positive)
-    contrasted = logits.masked_fill(~candidate, -torch.inf)
+    chosen = logits.gather(1, positive.unsqueeze(1)).squeeze(1)
+    contrasted = logits.masked_fill(~intra_candidates(labels, mask, positive), -torch.inf)
     rows = contrasted.logsumexp(1) - chosen
     # Entry (b, b') is clip p_b of sample b', out of the contrast unless it is a candidate of its own sample.
     columns = contrasted[:, positive].T.logsumexp(1) - chosen
-    return rows.mean() + columns.mean()
+    return rows.mean(), columns.mean()
+
+
+def intra_loss(logits: Tensor, labels: Tensor, mask: Tensor, positive: Tensor) -> Tensor:
+    """L_intra: both directions of :func:`intra_directions`, summed (D13)."""
+    rows, columns = intra_directions(logits, labels, mask, positive)
+    return rows + columns
+
+
+def inter_logits(clips: Tensor, sentence: Tensor, positive: Tensor, temperature: float) -> Tensor:
+    """Cosine of each sample's positive clip (of (B, L, d)) and every sentence (B, d) over the temperature: (B, B)."""
+    index = positive.view(-1, 1, 1).expand(-1, 1, clips.shape[-1])
+    chosen = functional.normalize(clips.gather(1, index).squeeze(1), dim=-1)
+    return chosen @ functional.normalize(sentence, dim=-1).T / temperature
 
 
 def inter_loss(clips: Tensor, sentence: Tensor, positive: Tensor, temperature: float) -> Tensor:
-    """L_inter: contrast of each sample's positive clip (of (B, L, d)) with all sentences (B, d), rows plus columns."""
-    index = positive.view(-1, 1, 1).expand(-1, 1, clips.shape[-1])
-    chosen = functional.normalize(clips.gather(1, index).squeeze(1), dim=-1)
-    return symmetric_contrast(chosen @ functional.normalize(sentence, dim=-1).T / temperature)
+    """L_inter: contrast of each sample's positive clip with all sentences, rows plus columns."""
+    return symmetric_contrast(inter_logits(clips, sentence, positive, temperature))
 
 
 def query_text_contrast(queries: Tensor, text: Tensor, assigned: Tensor, mask: Tensor, temperature: float) -> Tensor:

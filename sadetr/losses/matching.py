@@ -7,6 +7,15 @@ from torch import Tensor
 from sadetr.nn.spans import cw_to_se, generalised_iou
 
 
+def pair_terms(spans: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """L1 distance ``|dc| + |dw|`` and generalised IoU of all pairs, unclamped.
+
+    (..., B, N, 2) and (B, G, 2) ``cw`` -> twice (..., B, N, G).
+    """
+    predicted, target = spans.unsqueeze(-2), truth.unsqueeze(-3)
+    return (predicted - target).abs().sum(-1), generalised_iou(cw_to_se(predicted), cw_to_se(target))
+
+
 @torch.no_grad()
 def match(
     spans: Tensor,
@@ -32,9 +41,9 @@ def match(
     Returns:
         (S, B, G) int64 query of each span; 0 at invalid slots.
     """
-    predicted, target = spans.unsqueeze(3), truth[None, :, None]
-    cost = l1_weight * (predicted - target).abs().sum(-1)
-    cost = cost - giou_weight * generalised_iou(cw_to_se(predicted), cw_to_se(target))
+    distance, overlap = pair_terms(spans, truth)
+    cost = l1_weight * distance
+    cost = cost - giou_weight * overlap
     if query_cost is not None:
         cost = cost + query_cost.unsqueeze(3)
     # A diverged model must reach the check of the loss, not stop the solver.

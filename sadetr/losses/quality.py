@@ -17,6 +17,31 @@ def quality_targets(spans: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
         return overlap.masked_fill(~mask[None, :, None], 0).amax(-1)
 
 
+QUALITY_BINS = (0.3, 0.7)
+"""Upper edges of BAM-DETR's low and middle bin; an edge belongs to the bin below it."""
+
+
+def quality_bins(targets: Tensor) -> Tensor:
+    """Bin of each target: (...) in [0, 1] -> (...) int64, 0 low, 1 middle, 2 high."""
+    return torch.bucketize(targets, torch.tensor(QUALITY_BINS, dtype=targets.dtype, device=targets.device))
+
+
+def binned_quality_losses(qualities: Tensor, targets: Tensor) -> Tensor:
+    """BAM-DETR's |q - target|, averaged within each bin of the target.
+
+    SA-DETR's eq 8 averages over all queries instead.
+
+    Args:
+        qualities: (...) in [0, 1].
+        targets: (...), as :func:`quality_targets`.
+
+    Returns:
+        (3,): low, middle, high; 0 for an empty bin. Their mean over three is BAM-DETR's loss, whatever is empty.
+    """
+    error, bins = (qualities - targets).abs(), quality_bins(targets)
+    return torch.stack([masked_average(error, bins == index) for index in range(len(QUALITY_BINS) + 1)])
+
+
 def quality_loss(
     qualities: Tensor,
     spans: Tensor,

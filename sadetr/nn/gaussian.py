@@ -4,17 +4,18 @@ import torch
 from torch import Tensor
 
 from sadetr.nn.attention import visibility_bias
+from sadetr.nn.positions import at_least_float32
 from sadetr.nn.settings import GaussianMask
 
 
 def log_gaussian_mask(anchors: Tensor, mask: Tensor, settings: GaussianMask) -> Tensor:
-    """Logarithm of eq 5: -alpha (i / L_b - c)^2 / w^2 for i = 1..L_b, in float32 (D42).
+    """Logarithm of eq 5: -alpha (i / L_b - c)^2 / w^2 for i = 1..L_b, in float32 at least (D42).
 
     (B, N, 2) anchors and (B, L) mask -> (B, N, L). Gradients reach anchors that are not detached.
     """
-    centre, width = anchors.float().unbind(-1)
-    count = mask.sum(1, keepdim=True).float()
-    grid = torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=torch.float32) / count
+    centre, width = at_least_float32(anchors).unbind(-1)
+    count = mask.sum(1, keepdim=True).to(centre.dtype)
+    grid = torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=centre.dtype) / count
     distance = (grid.unsqueeze(1) - centre.unsqueeze(-1)) / width.clamp(min=settings.min_width).unsqueeze(-1)
     return -settings.alpha * distance.square()
 

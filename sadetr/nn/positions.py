@@ -21,19 +21,24 @@ def sine_pairs(angles: Tensor, channels: int) -> Tensor:
     return torch.stack((phase.sin(), phase.cos()), dim=-1).flatten(-2)
 
 
-def clip_positions(mask: Tensor, channels: int) -> Tensor:
-    """Encode clip i of L_b at its right edge i / L_b.
+def clip_positions(
+    mask: Tensor, channels: int, *, normalised: bool = True, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Encode the i-th of L_b valid clips at its right edge i / L_b.
 
     Args:
-        mask: (B, L) bool, True at valid clips; valid clips come first.
+        mask: (B, L) bool, True at valid clips.
         channels: d.
+        normalised: False encodes the number i as an angle, whatever L_b.
+        dtype: of the result.
 
     Returns:
-        (B, L, d); padded clips hold the value of the last valid clip.
+        (B, L, d); a padded clip holds the value of the last valid clip before it.
     """
-    lengths = mask.sum(1, keepdim=True).float()
-    order = torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=torch.float32)
-    return sine_pairs(2 * math.pi * torch.minimum(order, lengths) / (lengths + 1e-6), channels)
+    order = mask.cumsum(1).to(dtype)
+    if not normalised:
+        return sine_pairs(order, channels)
+    return sine_pairs(2 * math.pi * order / (order[:, -1:] + 1e-6), channels)
 
 
 def anchor_positions(anchors: Tensor, channels: int) -> Tensor:

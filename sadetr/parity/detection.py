@@ -145,7 +145,7 @@ def set_losses(output: DetectionOutput, batch: Batch, model: Method) -> Values:
 
 
 def match_rows(assigned: Tensor, mask: Tensor) -> Tensor:
-    """(B, G) queries and mask -> (M, 3) sample, query, window; samples, then queries ascend."""
-    sample, window = mask.nonzero(as_tuple=True)
-    rows = torch.stack((sample, assigned[mask], window), 1)
-    return rows[torch.argsort(rows[:, 0] * (int(rows.max()) + 1) + rows[:, 1])]
+    """(B, G) queries and mask -> (M, 3) sample, query, window; samples ascend, and queries within them."""
+    rows = torch.cat((mask.nonzero(), assigned[mask].unsqueeze(1)), 1)[:, [0, 2, 1]]
+    rows = rows[rows[:, 1].argsort()]
+    return rows[rows[:, 0].argsort(stable=True)]

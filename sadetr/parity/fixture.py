@@ -1,13 +1,14 @@
 """Fixtures: tensors computed by the authors' code, and what is known of how they were computed."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sadetr.errors import DataError
 
@@ -36,7 +37,7 @@ class Fixture:
     @property
     def variants(self) -> list[str]:
         """``v0``, ``v1`` ... of the inputs; a file without variants has none."""
-        numbers = {part[1:] for name in self.tensors for part in name.split(".")[1:2] if part[0] == "v"}
+        numbers = {part[1:] for name in self.tensors for part in name.split(".")[1:2] if part.startswith("v")}
         return [f"v{number}" for number in sorted(map(int, filter(str.isdecimal, numbers)))]
 
     def __getitem__(self, name: str) -> Tensor:
@@ -62,6 +63,35 @@ class Fixture:
             return self.meta["config"][name]
         except KeyError:
             raise DataError(f"{self.path}: its meta has no config {name!r}, which {self.subject!r} needs") from None
+
+    def dimension(self, name: str) -> int:
+        """A size that no tensor shows, such as the number of heads ``H``."""
+        try:
+            return self.meta["dims"][name]
+        except KeyError:
+            raise DataError(f"{self.path}: its meta has no dims {name!r}, which {self.subject!r} needs") from None
+
+    def load(self, module: nn.Module, prefix: str, rename: Callable[[str], str] = str) -> dict[str, Tensor]:
+        """Load the weights ``prefix.x`` and take over their precision.
+
+        Args:
+            module: ours.
+            prefix: of the authors' names.
+            rename: the rest of an authors' name -> name of the parameter in ``module``.
+
+        Returns:
+            The parameters under the rest of the authors' names.
+        """
+        weights = self.group(prefix)
+        for value in weights.values():
+            module.to(value.dtype)
+        try:
+            ours = {name: rename(name) for name in weights}
+            module.load_state_dict({ours[name]: value for name, value in weights.items()})
+        except (KeyError, RuntimeError) as error:
+            raise DataError(f"{self.path}: its weights {prefix}.* are not those of {self.subject!r}: {error}") from None
+        parameters = dict(module.named_parameters())
+        return {name: parameters[ours[name]] for name in weights}
 
     def leaf(self, name: str) -> Tensor:
         """A tensor to differentiate with respect to."""
@@ -110,3 +140,8 @@ def gradient_norms(value: Tensor, parameters: dict[str, Tensor]) -> dict[str, Te
 def named(prefix: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """``x`` -> ``prefix.x``."""
     return {f"{prefix}.{name}": value for name, value in values.items()}
+
+
+def valid_spans(fixture: Fixture) -> Tensor:
+    """(B, G) bool, True at the windows of zero-padded ``target.spans``."""
+    return torch.arange(fixture["target.spans"].shape[1]) < fixture["target.num_spans"].long().unsqueeze(1)

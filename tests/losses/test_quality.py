@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sadetr.losses.quality import quality_loss, quality_margin_loss, quality_targets
-from tests.samples import agree, official, random_spans
+from tests.samples import random_spans
 
 
 def test_eq_8_by_hand():
@@ -74,13 +74,3 @@ def test_targets_do_not_depend_on_the_order_of_windows():
     spans, truth = random_spans(generator, 2, 3, 6), random_spans(generator, 3, 5)
     mask = torch.ones(3, 5, dtype=torch.bool)
     assert torch.equal(quality_targets(spans, truth, mask), quality_targets(spans, truth.flip(1), mask))
-
-
-@pytest.mark.parametrize("variant", ["v0", "v1"])
-def test_targets_equal_bam_detrs(variant):
-    # Its loss averages within three bins of the target, ours does not (section 6.3): only the targets are shared.
-    values, _ = official("bam_quality")
-    truth = values["target.spans"]
-    mask = torch.arange(truth.shape[1]) < values["target.num_spans"][:, None]
-    targets = quality_targets(values[f"input.{variant}.pred_spans"][None], truth, mask)[0]
-    agree(targets, values[f"output.{variant}.target_quality"])

@@ -31,8 +31,10 @@ class LocalBlock(nn.Module):
     The token in row 0 takes part (D20), so it exchanges with clip 1.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, remask: bool = True) -> None:
+        """Build the block; without ``remask`` it is UVCOM's, where padded rows leak into the last valid ones."""
         super().__init__()
+        self.remask = remask
         self.convolutions = nn.Sequential(
             nn.Conv1d(width, width, 1), nn.Conv1d(width, width, 3, padding=1), nn.Conv1d(width, width, 1)
         )
@@ -45,5 +47,6 @@ class LocalBlock(nn.Module):
         rows are masked again behind it.
         """
         keep = mask.unsqueeze(1).to(video.dtype)
-        inner = self.convolutions[0](video.transpose(1, 2) * keep) * keep
+        inner = self.convolutions[0](video.transpose(1, 2) * keep)
+        inner = inner * keep if self.remask else inner
         return video + self.convolutions[2](self.convolutions[1](inner)).transpose(1, 2)

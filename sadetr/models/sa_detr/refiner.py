@@ -13,6 +13,7 @@ from sadetr.nn.layers import MLP, FeedForward, xavier_matrices
 from sadetr.nn.positions import anchor_positions
 from sadetr.nn.spans import inverse_sigmoid
 from sadetr.nn.stochastic import Dropout
+from sadetr.nn.temporal_align import bin_centres, interpolation_weights
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,8 @@ def temporal_align_weights(anchors: Tensor, mask: Tensor, samples: int) -> Tenso
         centre, width = anchors.unbind(-1)
         length = (width.unsqueeze(-1) * count).clamp(min=1)
         start = centre.unsqueeze(-1) * count - length / 2
-        step = (torch.arange(samples, device=anchors.device, dtype=anchors.dtype) + 0.5) / samples
-        place = torch.minimum((start + step * length - 0.5).clamp(min=0), count - 1)
-        clip = torch.arange(mask.shape[1], device=anchors.device, dtype=anchors.dtype)
-        return (1 - (place.unsqueeze(-1) - clip).abs()).clamp(min=0)
+        place = torch.minimum((bin_centres(start, length, samples) - 0.5).clamp(min=0), count - 1)
+        return interpolation_weights(place, mask.shape[1])
 
 
 class SpanEnhance(nn.Module):
