@@ -57,6 +57,22 @@ def test_the_paper_needs_33_trainings_of_sa_detr():
     assert len({run for run in ours if run.setting == "qvhighlights"}) == 30
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_baselines_of_tables_11_and_12_and_figure_5_are_one_run(scale):
+    for method, row, curve in (("qd_detr", "QD-DETR", "qd_detr"), ("moment_detr", "M-DETR", "moment_detr")):
+        run = RunId("qvhighlights", method, "full", 2018)
+        assert run in rows_of("table12", scale)[row]
+        assert rows_of("figure5", scale)[curve] == (run,)
+    assert rows_of("table11", scale)["QD-DETR"] == (RunId("qvhighlights", "qd_detr", "full", 2018),)
+
+
+@pytest.mark.parametrize(("method", "count"), [("qd_detr", 7), ("moment_detr", 5)])
+def test_tables_11_and_12_need_their_own_trainings(method, count):
+    names = ("table11", "table12", "figure5")
+    runs = {run for name in names for run in load_experiment(name, "paper").runs}
+    assert len({run for run in runs if run.method == method}) == count
+
+
 def effective(model: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
     """Settings without those that cannot change the network or its training, given the others."""
     fa, dn, loss, schedule = model["fa"], model["dn"], model["loss"], training["schedule"]
