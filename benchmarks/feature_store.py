@@ -151,8 +151,7 @@ class Sample:
         return video.float(), video_mask, text.float(), text_mask
 
     def from_npz(self, rows: NDArray[np.int64]) -> Batch:
-                rows = clips[:, first : first + width].astype(np.float32)
-                np.savez(folder / name / f"{query}.npz", features=rows)
+        """The same batch query by query, in single precision: read, normalise, concatenate, add the endpoints, pad."""
         videos, texts = [], []
         for row in rows:
             streams = [self._read(name, row, "features") for name, _, _ in self._streams]
