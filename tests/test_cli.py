@@ -40,7 +40,7 @@ def test_runs_prints_rows_and_runs():
         (("train", "--run", "qvhighlights/sa_detr/full/seed1", "--scale", "paper"), "--data-root DIR"),
         (("train", "--run", "qvhighlights/sa_detr/full/seed1"), "prepare"),
         (("prepare", "--setting", "qvhighlights"), "no such file"),
-        (("prepare", "--setting", "qvhighlights", "--scale", "simulated"), "simulated"),
+        (("prepare", "--setting", "qvhighlights", "--scale", "simulated"), "--data-root DIR"),
         (("check-data", "--setting", "qvhighlights"), "--data-root DIR"),
         (("download", "--setting", "nothing", "--data-root", "."), "no such settings file"),
         (("download", "--setting", "tacos", "--data-root", ".", "--from-archive", "none.zip"), "no such file"),

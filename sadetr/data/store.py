@@ -8,26 +8,32 @@ A store is a folder::
     video_names.txt      one vid per line
     text.npy, text_offsets.npy, text_names.txt: the same for the tokens of all queries, named by qid
 
-Rows are stored as training needs them (cut, l2-normalised), so that a batch is a handful of slices.
+Rows are stored as training needs them (cut, l2-normalised), so that a batch is a handful of slices. A batch has the
+precision of the store: halves are made single on the device (:meth:`sadetr.models.interface.Batch.to`), for half the
+memory traffic on the way.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sadetr.data.gathering import Batch, StoredRows
 from sadetr.errors import DataError, StoreError
 from sadetr.files import atomic_folder
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+TEMPORAL_FEATURES = 2
+"""Columns appended to every clip: its start and end as a fraction of the video."""
+
+Features = NDArray[np.float16] | NDArray[np.float32]
+Batch = tuple[Features, NDArray[np.int64]]
 
 
 class FeatureStore:
@@ -48,11 +54,15 @@ class FeatureStore:
         self.video_names = names["video_names.txt"]
         self.text_names = names["text_names.txt"]
         self._arrays = arrays
-        streams = [arrays[f"video_{stream}.npy"] for stream in manifest["video_streams"]]
-        self._video = StoredRows(streams, arrays["video_offsets.npy"])
-        self._text = StoredRows([arrays["text.npy"]], arrays["text_offsets.npy"])
-        self.video_lengths, self.text_lengths = self._video.lengths, self._text.lengths
-        self.video_width, self.text_width = self._video.width, self._text.width
+        self._video = [arrays[f"video_{stream}.npy"] for stream in manifest["video_streams"]]
+        self._text = [arrays["text.npy"]]
+        # The offsets are small: in memory they cost no page fault per batch.
+        self._video_offsets = np.array(arrays["video_offsets.npy"])
+        self._text_offsets = np.array(arrays["text_offsets.npy"])
+        self.video_lengths = np.diff(self._video_offsets)
+        self.text_lengths = np.diff(self._text_offsets)
+        self.video_width = sum(array.shape[1] for array in self._video)
+        self.text_width = self._text[0].shape[1]
         self._video_index = {name: row for row, name in enumerate(self.video_names)}
         self._text_index = {name: row for row, name in enumerate(self.text_names)}
 
@@ -104,26 +114,32 @@ class FeatureStore:
         """
         return self._rows(self._text_index, (str(qid) for qid in qids), "query")
 
-    def gather_video(self, rows: ArrayLike, out: NDArray[np.float32] | None = None) -> Batch:
+    def gather_video(self, rows: ArrayLike, out: Features | None = None) -> Batch:
         """Clip features of a batch of videos, zero-padded to the longest.
 
         Args:
             rows: (B,) row indices from :meth:`video_rows`.
-            out: C-contiguous float32 memory of at least B * L * (width + 2) elements to write into; the result is a
-                view of its start and is overwritten by the next call that gets the same ``out``.
+            out: C-contiguous memory of the store's type and at least B * L * (width + 2) elements to write into; the
+                result is a view of its start and is overwritten by the next call that gets the same ``out``.
 
         Returns:
-            features (B, L, width + 2) float32 and lengths (B,) int64. The last two columns are the temporal endpoint
-            features i / L_b and (i + 1) / L_b of clip i in a video of L_b clips.
+            features (B, L, width + 2) of the store's type and lengths (B,) int64. The last two columns are the temporal
+            endpoint features i / L_b and (i + 1) / L_b of clip i in a video of L_b clips.
         """
-        return self._video.gather(rows, out, temporal=True)
+        batch, lengths = _gather(self._video, self._video_offsets, rows, TEMPORAL_FEATURES, out)
+        clips = np.arange(batch.shape[1] + 1, dtype=np.float32)
+        for features, length in zip(batch, lengths, strict=True):
+            bounds = clips[: length + 1] / np.float32(length)
+            features[:length, -2] = bounds[:-1]
+            features[:length, -1] = bounds[1:]
+        return batch, lengths
 
-    def gather_text(self, rows: ArrayLike, out: NDArray[np.float32] | None = None) -> Batch:
-        """Token features of a batch of queries: (B, T, width) float32, zero-padded, and lengths (B,) int64.
+    def gather_text(self, rows: ArrayLike, out: Features | None = None) -> Batch:
+        """Token features of a batch of queries: (B, T, width), zero-padded, and lengths (B,) int64.
 
         ``rows`` come from :meth:`text_rows`; ``out`` is as in :meth:`gather_video`, with B * T * width elements.
         """
-        return self._text.gather(rows, out)
+        return _gather(self._text, self._text_offsets, rows, 0, out)
 
     def _rows(self, index: dict[str, int], names: Iterable[str], kind: str) -> NDArray[np.int64]:
         try:
@@ -260,6 +276,25 @@ class _ArrayWriter:
         # After a failed write (disk full) closing tries to flush again; the first error is the one to report.
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def _gather(
+    arrays: Sequence[Features], offsets: NDArray[np.int64], rows: ArrayLike, spare: int, out: Features | None
+) -> Batch:
+    """Rows of all ``arrays`` side by side, (B, L, sum of widths + spare); the spare columns are not set."""
+    rows = np.asarray(rows, dtype=np.int64)
+    starts, lengths = offsets[rows], np.diff(offsets)[rows]
+    shape = (len(rows), int(lengths.max()), sum(array.shape[1] for array in arrays) + spare)
+    memory = np.empty(np.prod(shape), dtype=arrays[0].dtype) if out is None else out.reshape(-1)
+    batch = memory[: np.prod(shape)].reshape(shape)
+    for features, start, length in zip(batch, starts.tolist(), lengths.tolist(), strict=True):
+        column = 0
+        for array in arrays:
+            width = array.shape[1]
+            np.copyto(features[:length, column : column + width], array[start : start + length])
+            column += width
+        features[length:] = 0
+    return batch, lengths
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 class Batch:
     """A padded mini-batch of B queries; L clips, T tokens, G windows, P saliency pairs at most.
 
-    ``spans`` are ``cw`` in [0, 1]; masks are bool and True at valid entries.
+    ``spans`` are ``cw`` in [0, 1]; masks are bool and True at valid entries. Features are of the store's type until
+    :meth:`to`, and float32 from there on.
     """
 
     video: Tensor
@@ -46,9 +47,10 @@ class Batch:
         return self.video.shape[0]
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on ``device``."""
+        """The same batch on ``device``, features in single precision."""
         moved = {field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)}
-        return replace(self, **moved)
+        # Halves of a store are converted there: half the bytes cross over.
+        return replace(self, **moved | {name: moved[name].float() for name in ("video", "text")})
 
 
 @dataclass(frozen=True)

@@ -76,13 +76,13 @@ class PaperTable:
         return self.get(row.paper, metric)
 
 
-def load_paper_table(name: str, folder: Path = PAPER) -> PaperTable:
-    """Read ``<folder>/<name>.csv`` with the columns row, metric, value, std, split, seeds and note.
+def load_paper_table(name: str, config: Path = CONFIG) -> PaperTable:
+    """Read ``<config>/paper/<name>.csv`` with the columns row, metric, value, std, split, seeds and note.
 
     Raises:
         SettingsError: the file is missing, its header differs, a line is malformed or a cell appears twice.
     """
-    path = find("paper", f"{name}.csv", folder.parent)
+    path = find("paper", f"{name}.csv", config)
     columns = list(PaperValue.model_fields)
     values: dict[tuple[str, str], PaperValue] = {}
     try:

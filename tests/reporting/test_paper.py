@@ -241,10 +241,12 @@ HEADER = "row,metric,value,std,split,seeds,note\n"
     ],
 )
 def test_malformed_paper_table(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "table4.csv").write_text(text)
+    path = tmp_path / "paper" / "table4.csv"
+    path.parent.mkdir()
+    path.write_text(text)
     with pytest.raises(SettingsError, match=words) as error:
         load_paper_table("table4", tmp_path)
-    assert str(tmp_path / "table4.csv") in str(error.value)
+    assert str(path) in str(error.value)
 
 
 def test_missing_files_and_cells(tmp_path: Path) -> None:

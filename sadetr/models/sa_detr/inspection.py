@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sadetr.models.interface import Batch, Inspection
-from sadetr.models.sa_detr.refiner import log_gaussian_mask
+from sadetr.nn.gaussian import log_gaussian_mask
 from sadetr.nn.recording import recorded_calls
 
 if TYPE_CHECKING:
