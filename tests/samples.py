@@ -136,3 +136,8 @@ def only(batch: Batch, index: int) -> Batch:
     row = slice(index, index + 1)
     values = {field.name: getattr(batch, field.name)[row] for field in fields(batch)}
     return Batch(**values | {name: values[name][:, :length] for name, length in lengths.items()})
+
+
+def agree(ours: Tensor, theirs: Tensor) -> None:
+    """Same numbers up to float32 rounding."""
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)

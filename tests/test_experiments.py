@@ -16,9 +16,9 @@ def test_table_4_has_ten_distinct_runs_and_shares_the_full_one():
     full = RunId("qvhighlights", "sa_detr", "full", 2018)
     assert {row.key: row.runs for row in table4.rows}["j"] == (full,)
     assert full in figure5.runs
-    assert table1.runs == (full,)
-    ours = [run for run in figure5.runs if run.method == "sa_detr"]
-    assert len({*table4.runs, *ours, *table1.runs}) == 11
+    assert full in table1.runs
+    ours = [run for run in (*figure5.runs, *table1.runs) if run.method == "sa_detr"]
+    assert len({*table4.runs, *ours}) == 11
 
 
 def test_table_4_rows_are_what_their_check_marks_say():

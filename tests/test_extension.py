@@ -73,11 +73,11 @@ def test_its_table_is_made_by_the_workflow(installed):
 
 def test_the_same_seed_gives_the_same_bits_again(installed):
     run = installed.results / RUN
-    before = (run / "last.safetensors").read_bytes()
+    before = (run / "checkpoints/last.safetensors").read_bytes()
     shutil.rmtree(run)
     done = installed.call("-m", "sadetr", "train", "--run", RUN.removeprefix("runs/"), "--scale", "tiny.yaml")
     assert done.returncode == 0, done.stderr
-    assert (run / "last.safetensors").read_bytes() == before
+    assert (run / "checkpoints/last.safetensors").read_bytes() == before
 
 
 def test_its_code_is_part_of_the_fingerprint(installed):

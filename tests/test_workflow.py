@@ -20,10 +20,13 @@ corpus: {train_queries: 24, val_queries: 8, test_queries: 8}
 settings:
   qvhighlights:
     training: {epochs: 2, schedule: {hold_epochs: 1}, batch_size: 8}
-    methods: {sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}}
+    methods:
+      sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}
+      moment_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
+      qd_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
 """
-# Tables that share runs, a figure, and what `all` leaves out.
-EXPERIMENTS = ("table1", "table4", "figure5", "sensitivity")
+# Tables that share runs, figures, and what `all` leaves out.
+EXPERIMENTS = ("table1", "table4", "figure4", "figure5", "sensitivity")
 # With `--dist=loadgroup` these tests stay on one worker and share one workflow.
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -78,7 +81,7 @@ def finished(tmp_path_factory):
 
 def test_official_inputs_are_the_files_that_the_setting_names(tmp_path):
     flow = Workflow({"scale": "paper", "data_root": str(tmp_path)})
-    annotations, features = (tmp_path / kind / "charades_sta_vgg" for kind in ("annotations", "features"))
+    annotations, features = tmp_path / "annotations/charades_sta", tmp_path / "features/charades_sta_vgg"
     assert set(flow.data_inputs("charades_sta_vgg")) == {
         annotations / "charades_sta_train_tvr_format.jsonl",
         annotations / "charades_sta_test_tvr_format.jsonl",
@@ -98,7 +101,7 @@ def test_all_makes_every_table_figure_and_verdict(finished):
             assert (finished.results / f"figures/{name}.{suffix}").stat().st_size
     assert "not comparable" in (finished.results / "comparison.csv").read_text()
     metrics = pq.read_table(finished.results / "metrics.parquet").to_pandas()
-    assert len(metrics[["variant", "seed"]].drop_duplicates()) == 11
+    assert len(metrics[["method", "variant", "seed"]].drop_duplicates()) == 13
     assert set(metrics["split"]) == {"val", "test"}
     assert set(metrics["checkpoint"]) == {"best", "last"}
     assert set(metrics["data"]) == {"generated"}
@@ -143,7 +146,7 @@ def test_a_comment_costs_nothing_and_a_changed_loss_retrains(finished):
     finished.edit("config/methods/sa_detr.yaml", "variants:\n", "# a comment\nvariants:\n")
     assert finished.planned("all") == {}
     finished.edit("sadetr/losses/moment.py", "stages * masked_average(l1", "2 * stages * masked_average(l1")
-    assert finished.planned("all")["train"] == 11
+    assert finished.planned("all")["train"] == 13
     finished.edit("sadetr/losses/moment.py", "2 * stages * masked_average(l1", "stages * masked_average(l1")
     assert finished.planned("all") == {}
 

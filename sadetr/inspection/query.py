@@ -102,7 +102,7 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
     model.eval()
     (batch,) = Split([query], FeatureStore.open(layout.store(run.setting)), dataset).prediction_batches(1)
     with torch.no_grad():
-        found = model.inspect(batch)
+        found = model.inspect(batch.to(torch.device("cpu")))
     scores = _array(found.output.scores[0])
     spans = _array(found.output.spans[0])
     ranked = rank_windows(spans, scores, query.duration)
