@@ -11,18 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sadetr.configuration import (
-    CONFIG,
-    ScaleSettings,
-    find,
-    load_method,
-    load_yaml,
-    named_files,
-    resolve,
-    resolve_dataset,
-    validate,
-)
+from sadetr.configuration import ScaleSettings, load_method, resolve, resolve_dataset
 from sadetr.errors import SettingsError
+from sadetr.layering import CONFIG, find, load_yaml, named_files, validate
 from sadetr.settings import Record, RunSettings
 
 

@@ -25,6 +25,7 @@ EXEMPT = {
     "sadetr.errors",
     "sadetr.experiments",
     "sadetr.files",
+    "sadetr.layering",
     "sadetr.provenance",
     "sadetr.settings",
 }

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from sadetr.configuration import (
-    CONFIG,
-    find,
     load_method,
     load_scale,
     resolve_corpus,
@@ -18,6 +16,7 @@ from sadetr.configuration import (
 )
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
+from sadetr.layering import CONFIG, find
 from sadetr.layout import Layout, RunFolder
 from sadetr.provenance import code_fingerprint, config_fingerprint, fingerprint
 from sadetr.reporting.published import LOGS, check_published, published_predictions

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sadetr.configuration import CONFIG, load_method, resolve, resolve_corpus, resolve_dataset
+from sadetr.configuration import load_method, resolve, resolve_corpus, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.experiments import experiment_names, load_experiment, run_settings
+from sadetr.layering import CONFIG
 from sadetr.settings import WordVectors
 
 SCALES = ("mini", "simulated", "paper")

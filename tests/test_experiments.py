@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from sadetr.configuration import CONFIG
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, canonical, load_experiment, run_settings
+from sadetr.layering import CONFIG
 
 
 def test_table_4_has_ten_distinct_runs_and_shares_the_full_one():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from sadetr.configuration import CONFIG, load_yaml, validate
+from sadetr.layering import CONFIG, load_yaml, validate
 from sadetr.settings import Record
 
 Numbers = list[float]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import CONFIG, Origins, load_method, resolve_origins
+from sadetr.configuration import load_method, resolve_origins
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.experiments import (
     Experiment,
@@ -17,6 +17,7 @@ from sadetr.experiments import (
     load_experiment,
     run_settings,
 )
+from sadetr.layering import CONFIG, Origins
 from sadetr.provenance import code_fingerprint, config_fingerprint
 from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperValue, load_paper_table

@@ -11,9 +11,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sadetr.configuration import CONFIG, find, load_yaml, validate
 from sadetr.errors import SettingsError
 from sadetr.experiments import Row
+from sadetr.layering import CONFIG, find, load_yaml, validate
 from sadetr.settings import Record
 
 PAPER = CONFIG / "paper"

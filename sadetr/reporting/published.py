@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sadetr.configuration import CONFIG
 from sadetr.data.jsonl import read_text
 from sadetr.errors import DataError
 from sadetr.experiments import Predictions
+from sadetr.layering import CONFIG
 from sadetr.settings import DatasetSettings
 
 LOGS = "convergence.csv"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from sadetr.configuration import load_yaml
 from sadetr.data.download.archives import unpack
 from sadetr.data.download.command import download_annotations, download_features, unpack_archive
 from sadetr.data.download.transfer import Transfer
 from sadetr.data.sources import AnnotationSource, Archive, Sources
 from sadetr.errors import DownloadError
+from sadetr.layering import load_yaml
 from sadetr.settings import DatasetSettings
 
 CONTENT = bytes(range(256)) * 12_000

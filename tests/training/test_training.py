@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from sadetr.cli import main
-from sadetr.configuration import CONFIG
 from sadetr.errors import ResultsError, SettingsError
+from sadetr.layering import CONFIG
 from sadetr.layout import RunFolder
 from sadetr.models.sa_detr.model import build
 from sadetr.settings import Selection
