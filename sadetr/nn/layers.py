@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sadetr.nn.stochastic import Dropout, PReLU
 
@@ -35,6 +36,39 @@ class InputProjection(nn.Sequential):
             inner = width if block else width_in
             layers += [nn.LayerNorm(inner), Dropout(dropout), nn.Linear(inner, width), nn.ReLU()]
         super().__init__(*layers[:-1])
+
+
+class _WideLinear(torch.autograd.Function):
+    """Linear layer whose backward suits thousands of inputs: matrix products that the CPU's kernels like."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        rows, width = gradient.flatten(0, -2), weight.shape[1]
+        # 2304 + 512 + 2 columns start off the vector registers' borders.
+        aligned = functional.pad(weight, (0, -width % 8))
+        return (gradient @ aligned)[..., :width], (x.flatten(0, -2).T @ rows).T, rows.sum(0)
+
+
+class WideLinear(nn.Linear):
+    """Linear layer for raw features, equal to torch's up to the rounding of its gradients and faster on the CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d_in) -> (..., d)."""
+        return _WideLinear.apply(x, self.weight, self.bias)
+
+
+class FeatureProjection(InputProjection):
+    """The same projection with :class:`WideLinear` in the first block."""
+
+    def __init__(self, width_in: int, width: int, dropout: float, blocks: int = 2) -> None:
+        super().__init__(width_in, width, dropout, blocks)
+        self[2] = WideLinear(width_in, width)
 
 
 class AttentionPooling(nn.Module):

@@ -14,7 +14,7 @@ from sadetr.models.interface import Batch, Method, Step
 from sadetr.models.moment_detr.settings import MomentDETRSettings
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.decoders import Memory, PlainDecoder
-from sadetr.nn.layers import MLP, InputProjection, xavier_matrices
+from sadetr.nn.layers import MLP, FeatureProjection, xavier_matrices
 from sadetr.nn.positions import clip_positions
 from sadetr.nn.tokens import TokenPositions
 from sadetr.settings import RunSettings
@@ -72,8 +72,8 @@ class MomentDETR(Method):
             settings.dropout,
         )
         blocks = settings.projection_blocks
-        self.video_projection = InputProjection(video_width, width, settings.input_dropout, blocks)
-        self.text_projection = InputProjection(text_width, width, settings.input_dropout, blocks)
+        self.video_projection = FeatureProjection(video_width, width, settings.input_dropout, blocks)
+        self.text_projection = FeatureProjection(text_width, width, settings.input_dropout, blocks)
         places = settings.text_positions
         self.token_positions = TokenPositions(places, width, settings.input_dropout) if places else None
         self.encoder = nn.ModuleList(

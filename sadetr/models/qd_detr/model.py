@@ -14,7 +14,7 @@ from sadetr.models.interface import Batch, Method, Step
 from sadetr.models.qd_detr.settings import QDDETRSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.decoders import DABDecoder, Memory
-from sadetr.nn.layers import MLP, InputProjection, xavier_matrices
+from sadetr.nn.layers import MLP, FeatureProjection, xavier_matrices
 from sadetr.nn.spans import inverse_sigmoid
 from sadetr.nn.tokens import FusionToken, HighlightHead, TokenPositions
 from sadetr.settings import RunSettings
@@ -84,8 +84,8 @@ class QDDETR(Method):
         self.settings = settings
         width, dropout, blocks = settings.hidden_width, settings.dropout, settings.projection_blocks
         layer = (width, settings.num_heads, settings.feedforward_width, dropout)
-        self.video_projection = InputProjection(video_width, width, settings.input_dropout, blocks)
-        self.text_projection = InputProjection(text_width, width, settings.input_dropout, blocks)
+        self.video_projection = FeatureProjection(video_width, width, settings.input_dropout, blocks)
+        self.text_projection = FeatureProjection(text_width, width, settings.input_dropout, blocks)
         places = settings.text_positions
         self.token_positions = TokenPositions(places, width, settings.input_dropout) if places else None
         self.global_token = FusionToken(width)

@@ -1,0 +1,94 @@
+"""Decoders: the cheap order of products equals the plain one, and gradients stop where they should."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sadetr.nn.attention import FewQueryAttention, MultiHeadAttention, split_heads
+from sadetr.nn.decoders import ConditionalCrossAttention, DABDecoder, Memory
+from sadetr.nn.layers import FeatureProjection, InputProjection, WideLinear
+from tests.samples import random_spans
+
+WIDTH, HEADS = 16, 4
+
+
+def shaken(module: nn.Module) -> nn.Module:
+    """In double precision, with no constant parameter."""
+    module = module.double()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return module
+
+
+def memory() -> Memory:
+    mask = torch.arange(7) < torch.tensor([[7], [4]])
+    values, positions = (torch.randn(2, 7, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    return Memory(values, positions, mask)
+
+
+def gradients(result: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    weights = torch.randn(result.shape, dtype=result.dtype, generator=torch.Generator().manual_seed(1))
+    return list(torch.autograd.grad((result * weights).sum(), leaves, retain_graph=True))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_few_query_attention_equals_the_plain_one(dropout):
+    plain, few = shaken(MultiHeadAttention(WIDTH, HEADS, dropout)), FewQueryAttention(WIDTH, HEADS, dropout).double()
+    few.load_state_dict(plain.state_dict())
+    query, given = torch.randn(2, 3, WIDTH, dtype=torch.float64, requires_grad=True), memory()
+    results = []
+    for module in (plain, few):
+        torch.manual_seed(5)
+        result = module(query, given.values + given.positions, given.values, given.mask)
+        results.append([result, *gradients(result, [query, given.values, *module.parameters()])])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+def test_conditional_cross_attention_equals_its_concatenated_form(first):
+    module, given = shaken(ConditionalCrossAttention(WIDTH, HEADS, 0.0, first, None)), memory()
+    content, position, sine = (torch.randn(2, 3, WIDTH, dtype=torch.float64) for _ in range(3))
+    query, key, place = module.query(content), module.key(given.values), module.key_position(given.positions)
+    if first:
+        query, key = query + module.query_position(position), key + place
+    query = torch.cat((split_heads(query, HEADS), split_heads(module.query_sine(sine), HEADS)), -1)
+    key = torch.cat((split_heads(key, HEADS), split_heads(place, HEADS)), -1)
+    logits = query @ key.transpose(-2, -1) / (2 * WIDTH / HEADS) ** 0.5
+    attention = logits.masked_fill(~given.mask[:, None, None], -torch.inf).softmax(-1)
+    mixed = attention @ split_heads(module.value(given.values), HEADS)
+    expected = module.out(mixed.transpose(1, 2).flatten(2))
+    anchors = random_spans(torch.Generator().manual_seed(2), 2, 3).double()
+    torch.testing.assert_close(module(content, position, sine, anchors, given), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_first_anchors_learn_through_the_first_layer_and_later_ones_through_the_list_alone():
+    decoder, given = shaken(DABDecoder(WIDTH, HEADS, 24, 0.0, layers=3)), memory()
+    anchors = random_spans(torch.Generator().manual_seed(2), 2, 3).double().requires_grad_()
+    contents, references = decoder(anchors, given)
+    assert torch.equal(references[0], anchors)
+    assert gradients(contents[0], [anchors])[0].abs().max() > 0
+    # The third layer starts from the second's anchors without their history, which the output list keeps.
+    weight = decoder.offset[-1].weight
+    assert gradients(references[2], [weight])[0].abs().max() > 0
+    assert torch.autograd.grad(contents[2].sum(), weight, allow_unused=True)[0] is None
+
+
+def test_projection_of_features_equals_the_ordinary_one():
+    ordinary, wide = shaken(InputProjection(11, 8, 0.0)), FeatureProjection(11, 8, 0.0).double()
+    wide.load_state_dict(ordinary.state_dict())
+    assert isinstance(wide[2], WideLinear)
+    x = torch.randn(2, 5, 11, dtype=torch.float64, requires_grad=True)
+    results = []
+    for module in (ordinary, wide):
+        result = module(x)
+        results.append([result, *gradients(result, [x, *module.parameters()])])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
+    assert torch.autograd.gradcheck(
+        WideLinear(5, 3).double(), torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    )
