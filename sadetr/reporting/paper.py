@@ -81,7 +81,7 @@ def load_paper_table(name: str, folder: Path = PAPER) -> PaperTable:
     Raises:
         SettingsError: the file is missing, its header differs, a line is malformed or a cell appears twice.
     """
-    path = find("paper", f"{name}.csv", folder.parent)
+    path = find(folder.name, f"{name}.csv", folder.parent)
     columns = list(PaperValue.model_fields)
     values: dict[tuple[str, str], PaperValue] = {}
     try:
