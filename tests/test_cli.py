@@ -39,7 +39,7 @@ def test_runs_prints_rows_and_runs():
         (("train", "--run", "qvhighlights/sa_detr/full/seed1", "--scale", "paper"), "--data-root DIR"),
         (("train", "--run", "qvhighlights/sa_detr/full/seed1"), "prepare"),
         (("prepare", "--setting", "qvhighlights"), "no such file"),
-        (("prepare", "--setting", "qvhighlights", "--scale", "simulated"), "--data-root DIR"),
+        (("prepare", "--setting", "qvhighlights", "--scale", "simulated"), "simulated"),
         (("generate", "--setting", "qvhighlights", "--scale", "paper"), "nothing to generate"),
         (("evaluate", "--run", "qvhighlights/sa_detr/full/seed1"), "not trained"),
         (("evaluate", "--baseline", "mean_span", "--split", "dev"), "no split 'dev'"),

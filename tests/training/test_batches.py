@@ -1,13 +1,10 @@
 """Batches: every query once per epoch, with its own features and labels, whatever was iterated before."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from sadetr.models.interface import Batch
 from sadetr.training.reproducibility import Streams
-from tests.samples import small_batch
 
 BATCH_SIZE = 20
 
@@ -112,12 +109,3 @@ def test_prediction_needs_no_labels(workspace):
     for batch in split.prediction_batches(5):
         assert batch.spans.shape == (len(batch), 0, 2)
         assert not batch.saliency.any()
-
-
-def test_a_batch_is_of_the_stores_type_and_single_on_the_device():
-    whole = small_batch()
-    halves = replace(whole, video=whole.video.half(), text=whole.text.half())
-    moved = halves.to(torch.device("cpu"))
-    assert {moved.video.dtype, moved.text.dtype, moved.spans.dtype} == {torch.float32}
-    assert torch.equal(moved.video, whole.video.half().float())
-    assert moved.video_mask.dtype == torch.bool
