@@ -1,6 +1,5 @@
 """Batches: every query once per epoch, with its own features and labels, whatever was iterated before."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +15,7 @@ from sadetr.models.interface import Batch
 from sadetr.models.sa_detr.model import SADETR
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import Streams
-from tests.samples import SHARED, small_batch, small_settings
+from tests.samples import SHARED, small_settings
 
 BATCH_SIZE = 20
 
@@ -204,12 +203,3 @@ def test_prediction_needs_no_labels(workspace):
     for batch in split.prediction_batches(5):
         assert batch.spans.shape == (len(batch), 0, 2)
         assert not batch.saliency.any()
-
-
-def test_a_batch_is_of_the_stores_type_and_single_on_the_device():
-    whole = small_batch()
-    halves = replace(whole, video=whole.video.half(), text=whole.text.half())
-    moved = halves.to(torch.device("cpu"))
-    assert {moved.video.dtype, moved.text.dtype, moved.spans.dtype} == {torch.float32}
-    assert torch.equal(moved.video, whole.video.half().float())
-    assert moved.video_mask.dtype == torch.bool

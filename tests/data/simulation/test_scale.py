@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from sadetr.configuration import load_scale, resolve, resolve_simulation
 from sadetr.data.annotations import write_annotations
@@ -14,6 +16,7 @@ from sadetr.layout import Layout, RunFolder
 from sadetr.training.run import train
 from sadetr.workflow import Workflow
 from tests.data.simulation.conftest import invented_queries
+from tests.samples import small_batch
 from tests.training.conftest import own_torch_state
 
 ROOT = Path(__file__).parents[3]
@@ -68,6 +71,14 @@ def test_one_epoch_trains_on_a_subset_at_real_width(layout: Layout) -> None:
     with own_torch_state():
         train(settings, METHOD, store, annotations, folder)
     assert RunFolder(folder).prediction("best", "val").read_text().count("\n") == 12
+
+
+def test_a_batch_of_halves_is_single_on_the_device() -> None:
+    whole = small_batch()
+    moved = replace(whole, video=whole.video.half(), text=whole.text.half()).to(torch.device("cpu"))
+    assert {moved.video.dtype, moved.text.dtype, moved.spans.dtype} == {torch.float32}
+    assert torch.equal(moved.video, whole.video.half().float())
+    assert moved.video_mask.dtype == torch.bool
 
 
 def test_the_difficulty_reaches_the_store_and_no_run(layout: Layout) -> None:
