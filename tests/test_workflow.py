@@ -9,17 +9,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sadetr.experiments import experiment_names, load_experiment
+
 ROOT = Path(__file__).parents[1]
 SCALE = """
 extends: mini
 label: "generated data: not comparable with the paper"
 data: generated
 corpus: {train_queries: 24, val_queries: 8, test_queries: 8}
-settings:
-  qvhighlights:
-    training: {epochs: 2, schedule: {hold_epochs: 1}, batch_size: 8}
-    methods: {sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}}
+training: {epochs: 2, schedule: {hold_epochs: 1}, batch_size: 8}
+methods: {sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}}
 """
+RUNS = {run for name in experiment_names() for run in load_experiment(name, "mini").runs}
 # With `--dist=loadgroup` these tests stay on one worker and share one workflow.
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -70,16 +71,16 @@ def finished(tmp_path_factory):
 
 
 def test_all_makes_every_table_figure_and_verdict(finished):
-    for name in ("tables/table1", "tables/table4"):
+    for name in ("tables/table1", "tables/table2", "tables/table3", "tables/table4"):
         for suffix in ("csv", "md", "tex", "html"):
             assert (finished.results / f"{name}.{suffix}").stat().st_size
     for suffix in ("pdf", "svg", "png"):
         assert (finished.results / f"figures/figure5.{suffix}").stat().st_size
     assert "not comparable" in (finished.results / "comparison.csv").read_text()
     metrics = pq.read_table(finished.results / "metrics.parquet").to_pandas()
-    assert len(metrics[["variant", "seed"]].drop_duplicates()) == 11
+    assert len(metrics[["setting", "method", "variant", "seed"]].drop_duplicates()) == len(RUNS)
     assert set(metrics["split"]) == {"val", "test"}
-    assert set(metrics["checkpoint"]) == {"best", "last"}
+    assert set(metrics["checkpoint"]) == {"best", "clean", "last"}
     assert set(metrics["data"]) == {"generated"}
 
 
@@ -115,7 +116,7 @@ def test_a_comment_costs_nothing_and_a_changed_loss_retrains(finished):
     finished.edit("config/methods/sa_detr.yaml", "variants:\n", "# a comment\nvariants:\n")
     assert finished.planned("all") == {}
     finished.edit("sadetr/losses/moment.py", "stages * masked_average(l1", "2 * stages * masked_average(l1")
-    assert finished.planned("all")["train"] == 11
+    assert finished.planned("all")["train"] == len(RUNS)
     finished.edit("sadetr/losses/moment.py", "2 * stages * masked_average(l1", "stages * masked_average(l1")
     assert finished.planned("all") == {}
 
