@@ -39,7 +39,7 @@ _LATEX = {
 }
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1a1a1a; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #1a1a1a; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin: .5rem 0 1rem; }
 caption { text-align: left; font-weight: 600; padding-bottom: .5rem; }
@@ -47,7 +47,8 @@ th, td { padding: .15rem .6rem; text-align: center; white-space: nowrap; font-va
 th { font-weight: 600; vertical-align: bottom; }
 th[scope=row] { text-align: left; font-weight: 400; }
 thead tr:first-child th:first-child, tbody td:first-child { text-align: left; }
-.wide th, .wide td { padding: .15rem .3rem; font-size: .9em; }
+.wide th, .wide td { padding: .15rem .3rem; font-size: .85em; }
+.wide .unit { font-size: .7em; }
 .unit { font-weight: 400; font-size: .85em; color: #595959; }
 thead { border-bottom: 1px solid; }
 td.paper { color: #595959; }
