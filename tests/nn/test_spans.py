@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from sadetr.nn.spans import cw_to_se, generalised_iou, inverse_sigmoid, iou, se_to_cw
 
-ENDS = st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)).map(sorted)
+# Lengths below the smallest normal number lose digits in a division; no span has one.
+PLACE = st.floats(0, 1, width=32, allow_subnormal=False)
+ENDS = st.tuples(PLACE, PLACE).map(sorted)
 
 
 def span(ends):
