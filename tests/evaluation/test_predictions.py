@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sadetr.data.annotations import Query
@@ -34,7 +34,6 @@ NUMBERS = st.floats(0, 500) | st.integers(0, 500)
 WINDOWS = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS).map(lambda w: [*sorted(w[:2]), w[2]]), max_size=3)
 
 
-@settings(deadline=None)
 @given(st.lists(WINDOWS, min_size=1, max_size=4))
 def test_what_was_written_is_read_back(tmp_path_factory, predicted):
     path = tmp_path_factory.mktemp("predictions") / "p.jsonl"

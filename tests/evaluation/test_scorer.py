@@ -47,21 +47,21 @@ def cases(draw, highlights):
     return queries, draw(st.permutations(rows))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(cases(highlights=False))
 def test_moment_retrieval_equals_the_reference(case):
     queries, rows = case
     assert evaluate(rows, queries, highlights=False, clip_length=2.0) == reference.evaluate(rows, queries, False, 2.0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(cases(highlights=True))
 def test_highlight_detection_equals_the_reference(case):
     queries, rows = case
     assert evaluate(rows, queries, highlights=True, clip_length=2.0) == reference.evaluate(rows, queries, True, 2.0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases(highlights=True))
 def test_chunks_and_blocks_change_nothing(case):
     queries, rows = case

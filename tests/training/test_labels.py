@@ -64,7 +64,7 @@ def test_pairs_are_what_they_promise():
     assert negatives == {0, 1, 6, 7, 8, 9}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_draws_point_at_valid_clips_of_the_right_kind(data):
     queries, lengths = [], []
