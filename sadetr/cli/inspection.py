@@ -54,7 +54,7 @@ def explain(
     from sadetr.inspection.runs import find_row
 
     kinds = {"table": table, "figure": figure}
-    named = [name if not name.isdecimal() else kind + name for kind, name in kinds.items() if name is not None]
+    named = [experiment_name(kind, name) for kind, name in kinds.items() if name is not None]
     if len(named) + (run is not None) != 1 or (row is None) == bool(named):
         raise SettingsError("say what to explain: --table N --row KEY, --figure N --row KEY, or --run RUN")
     layout = make_layout(scale, results, data_root)

@@ -22,7 +22,12 @@ def split_words(query: Query, strip_punctuation: bool) -> list[str]:
     words = query.query.lower().split()
     if not words:
         raise DataError(f"query {query.qid}: its text is blank, so no word can be looked up; correct the annotation")
-    return [word.strip(string.punctuation) or word for word in words] if strip_punctuation else words
+    return [bare_word(word) for word in words] if strip_punctuation else words
+
+
+def bare_word(word: str) -> str:
+    """``word`` without the punctuation around it, unless nothing else would be left."""
+    return word.strip(string.punctuation) or word
 
 
 def read_word_vectors(file: Path, words: Iterable[str], width: int) -> Vectors:

@@ -49,6 +49,21 @@ def perceptron(official: str, ours: str, layers: int) -> dict[str, str]:
     return {f"{official}.layers.{index}.*": f"{ours}.{2 * index}.*" for index in range(layers)}
 
 
+ENCODER_LAYER = below("self_attn", "attention", ATTENTION) | FEEDFORWARD | {"norm1.*": "norm1.*", "norm2.*": "norm2.*"}
+DETECTION = {
+    **below("input_vid_proj", "video_projection", PROJECTION),
+    **below("input_txt_proj", "text_projection", PROJECTION),
+    "txt_position_embed.position_embeddings.weight": "token_positions.table.weight",
+    "txt_position_embed.LayerNorm.*": "token_positions.norm.*",
+    **below("transformer.encoder.layers.*", "encoder.*", ENCODER_LAYER),
+    "transformer.decoder.norm.*": "decoder.norm.*",
+    "class_embed.*": "label_head.*",
+    **perceptron("span_embed", "span_head", 3),
+}
+"""What Moment-DETR and its descendants have in common."""
+DETECTION_UNUSED = {"txt_position_embed.*": "learned token positions are off, as in every published run"}
+
+
 @dataclass(frozen=True)
 class WeightMapping:
     """How the tensors of one method's official checkpoint become ours."""

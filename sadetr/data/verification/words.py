@@ -1,7 +1,6 @@
 """Checks of a text file of word vectors: its content, and how much of the queries' vocabulary it covers."""
 
 import hashlib
-import string
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from sadetr.data.sources import Sources
 from sadetr.data.verification.annotations import Annotations
 from sadetr.data.verification.features import where_from
 from sadetr.data.verification.findings import Place, Report
+from sadetr.data.words import bare_word
 from sadetr.settings import DatasetSettings, WordVectors
 
 MOST_UNKNOWN = 0.05
@@ -36,7 +36,7 @@ def check_words(
         report.add("error", "file of word vectors is missing", remedy, [place], source)
         return
     tokens = Counter(token for query in annotations.queries for token in query.query.lower().split())
-    wanted = set(tokens) | {_bare(token) for token in tokens}
+    wanted = set(tokens) | {bare_word(token) for token in tokens}
     known, lines, faults = _read(path, place, stream.width, wanted, headers_only)
     if faults:
         what = f"word vectors are not {stream.width} numbers after each word ({len(faults):,} lines)"
@@ -72,7 +72,7 @@ def _read(path: Path, place: str, width: int, wanted: set[str], first_only: bool
 def _check_coverage(report: Report, stream: WordVectors, place: str, tokens: Counter[str], known: set[str]) -> str:
     """Report unknown tokens; returns the shares with and without punctuation as a phrase."""
     total = max(1, tokens.total())
-    bare = Counter({token: count for token, count in tokens.items() if _bare(token) not in known})
+    bare = Counter({token: count for token, count in tokens.items() if bare_word(token) not in known})
     plain = Counter({token: count for token, count in tokens.items() if token not in known})
     shares = {True: bare.total() / total, False: plain.total() / total}
     unknown, share = (bare if stream.strip_punctuation else plain), shares[stream.strip_punctuation]
@@ -93,8 +93,3 @@ def _check_content(report: Report, path: Path, place: str, stream: WordVectors, 
     if found != expected:
         detail = Place(place, None, f"sha256 {found}, official {expected}")
         report.add("warning", "file of word vectors is not the official one", "Unpack the archive again.", [detail])
-
-
-def _bare(token: str) -> str:
-    """The word without punctuation around it, unless nothing would be left."""
-    return token.strip(string.punctuation) or token

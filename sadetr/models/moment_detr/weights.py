@@ -9,17 +9,16 @@ from sadetr.models.moment_detr.model import MomentDETR
 from sadetr.models.moment_detr.settings import MomentDETRSettings
 from sadetr.models.weights import (
     ATTENTION,
+    DETECTION,
+    DETECTION_UNUSED,
     FEEDFORWARD,
-    PROJECTION,
     WeightMapping,
     below,
     depth,
     detection_architecture,
-    perceptron,
     shape,
 )
 
-ENCODER_LAYER = below("self_attn", "attention", ATTENTION) | FEEDFORWARD | {"norm1.*": "norm1.*", "norm2.*": "norm2.*"}
 DECODER_LAYER = (
     below("self_attn", "self_attention", ATTENTION)
     | below("multihead_attn", "cross_attention", ATTENTION)
@@ -28,22 +27,15 @@ DECODER_LAYER = (
 )
 MAPPING = WeightMapping(
     rules={
-        **below("input_vid_proj", "video_projection", PROJECTION),
-        **below("input_txt_proj", "text_projection", PROJECTION),
-        "txt_position_embed.position_embeddings.weight": "token_positions.table.weight",
-        "txt_position_embed.LayerNorm.*": "token_positions.norm.*",
-        **below("transformer.encoder.layers.*", "encoder.*", ENCODER_LAYER),
+        **DETECTION,
         **below("transformer.decoder.layers.*", "decoder.layers.*", DECODER_LAYER),
-        "transformer.decoder.norm.*": "decoder.norm.*",
         "query_embed.weight": "query_positions",
-        "class_embed.*": "label_head.*",
-        **perceptron("span_embed", "span_head", 3),
         "saliency_proj.*": "saliency_head.*",
         "contrastive_align_projection_query.*": "contrast.query.*",
         "contrastive_align_projection_txt.*": "contrast.text.*",
         "contrastive_align_projection_vid.*": "contrast.video.*",
     },
-    unused={"txt_position_embed.*": "learned token positions are off, as in every published run"},
+    unused=DETECTION_UNUSED,
 )
 
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from sadetr.losses.detection import foreground_probability
 from sadetr.losses.matching import match, take
 from sadetr.losses.moment import span_losses
-from sadetr.losses.saliency import margin_loss, negative_pair_loss, rank_loss
 from sadetr.models.detection import DetectionOutput, supervise
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.models.qd_detr.settings import QDDETRSettings
+from sadetr.models.saliency import saliency_terms
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.decoders import DABDecoder, Memory
 from sadetr.nn.layers import MLP, FeatureProjection, xavier_matrices
@@ -126,19 +126,10 @@ class QDDETR(Method):
 
     def saliency_terms(self, output: QDDETROutput, batch: Batch) -> dict[str, Tensor]:
         """Margin, rank contrast and negative pairs, unweighted."""
-        options, negative, mask = self.settings.saliency, output.negative_saliency, batch.video_mask
         real = torch.ones_like(batch.video_id, dtype=torch.bool)
         if self.settings.negatives == "next_video":
             real = batch.video_id != batch.video_id.roll(-1)
-        terms = {
-            "saliency_margin": margin_loss(output.saliency, batch.positive_clips, batch.negative_clips, options.margin),
-            "saliency_rank": rank_loss(
-                output.saliency, batch.saliency, mask, negative, real, options.temperature, options.levels
-            ),
-        }
-        if negative is not None:
-            terms["saliency_negative"] = negative_pair_loss(negative, mask, real)
-        return terms
+        return saliency_terms(output.saliency, output.negative_saliency, batch, real, self.settings.saliency)
 
     def _initial_terms(self, output: QDDETROutput, batch: Batch) -> dict[str, Tensor]:
         if not self.settings.anchors.init_loss:

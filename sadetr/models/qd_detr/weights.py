@@ -8,9 +8,10 @@ from torch import Tensor
 from sadetr.models.qd_detr.model import QDDETR
 from sadetr.models.qd_detr.settings import QDDETRSettings
 from sadetr.models.weights import (
-    ATTENTION,
+    DETECTION,
+    DETECTION_UNUSED,
+    ENCODER_LAYER,
     FEEDFORWARD,
-    PROJECTION,
     WeightMapping,
     below,
     depth,
@@ -18,7 +19,6 @@ from sadetr.models.weights import (
     perceptron,
 )
 
-ENCODER_LAYER = below("self_attn", "attention", ATTENTION) | FEEDFORWARD | {"norm1.*": "norm1.*", "norm2.*": "norm2.*"}
 DECODER_LAYER = FEEDFORWARD | {
     "sa_qcontent_proj.*": "self_attention.query.*",
     "sa_qpos_proj.*": "self_attention.query_position.*",
@@ -39,27 +39,20 @@ DECODER_LAYER = FEEDFORWARD | {
 }
 MAPPING = WeightMapping(
     rules={
-        **below("input_vid_proj", "video_projection", PROJECTION),
-        **below("input_txt_proj", "text_projection", PROJECTION),
-        "txt_position_embed.position_embeddings.weight": "token_positions.table.weight",
-        "txt_position_embed.LayerNorm.*": "token_positions.norm.*",
+        **DETECTION,
         "global_rep_token": "global_token.token",
         "global_rep_pos": "global_token.position",
         **below("transformer.t2v_encoder.layers.*", "fusion.*", ENCODER_LAYER),
-        **below("transformer.encoder.layers.*", "encoder.*", ENCODER_LAYER),
         **below("transformer.decoder.layers.*", "decoder.layers.*", DECODER_LAYER),
         **perceptron("transformer.decoder.ref_point_head", "decoder.position", 2),
         **perceptron("transformer.decoder.query_scale", "decoder.scale", 2),
         **perceptron("transformer.decoder.ref_anchor_head", "decoder.reference_width", 2),
         **perceptron("transformer.decoder.bbox_embed", "decoder.offset", 3),
-        "transformer.decoder.norm.*": "decoder.norm.*",
         "query_embed.weight": "anchors.learned",
-        "class_embed.*": "label_head.*",
-        **perceptron("span_embed", "span_head", 3),
         "saliency_proj1.*": "highlight_head.clip.*",
         "saliency_proj2.*": "highlight_head.token.*",
     },
-    unused={"txt_position_embed.*": "learned token positions are off, as in every published run"},
+    unused=DETECTION_UNUSED,
 )
 
 

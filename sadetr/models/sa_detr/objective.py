@@ -9,9 +9,9 @@ from sadetr.losses.alignment import clip_text_logits, inter_loss, intra_loss, lo
 from sadetr.losses.matching import match, take
 from sadetr.losses.moment import span_losses
 from sadetr.losses.quality import quality_loss, quality_margin_loss
-from sadetr.losses.saliency import margin_loss, negative_pair_loss, rank_loss
 from sadetr.models.interface import Batch
 from sadetr.models.sa_detr.settings import SADETRSettings
+from sadetr.models.saliency import saliency_terms
 
 if TYPE_CHECKING:
     from sadetr.models.sa_detr.model import SADETROutput
@@ -29,7 +29,7 @@ def objective(output: "SADETROutput", batch: Batch, settings: SADETRSettings) ->
     # Called only where the weight is not 0: lambda_A is, on all benchmarks but QVHighlights.
     groups = (
         (weights.align, lambda: alignment_terms(output, batch, settings)),
-        (weights.saliency, lambda: saliency_terms(output, batch, settings)),
+        (weights.saliency, lambda: _saliency_terms(output, batch, settings)),
         (weights.moment, lambda: moment_terms(output, batch, settings, stages, assigned, layers)),
         (weights.quality, lambda: quality_terms(output, batch, settings, assigned[1:], layers)),
     )
@@ -50,19 +50,10 @@ def alignment_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettin
     return terms
 
 
-def saliency_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
+def _saliency_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
     """L_S; a next sample of the same video is no negative (D22)."""
-    options, mask, negative = settings.saliency, batch.video_mask, output.negative_saliency
     real = batch.video_id != batch.video_id.roll(-1)
-    terms = {
-        "saliency_margin": margin_loss(output.saliency, batch.positive_clips, batch.negative_clips, options.margin),
-        "saliency_rank": rank_loss(
-            output.saliency, batch.saliency, mask, negative, real, options.temperature, options.levels
-        ),
-    }
-    if negative is not None:
-        terms["saliency_negative"] = negative_pair_loss(negative, mask, real)
-    return terms
+    return saliency_terms(output.saliency, output.negative_saliency, batch, real, settings.saliency)
 
 
 def moment_terms(
