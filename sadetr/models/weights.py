@@ -179,8 +179,10 @@ def read_official(path: Path) -> dict[str, Tensor]:
     # A malformed pickle makes torch raise whatever its bytes lead to.
     except Exception as error:
         foreign = isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error)
-        reason = _refusal(path) if foreign else f"{path}: cannot be read as a checkpoint ({error})"
-        raise ResultsError(reason) from error
+        # Torch's own text advises to unpickle the file after all.
+        what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        unreadable = f"{path}: cannot be read as a checkpoint ({what}); correct the path or download the file again"
+        raise ResultsError(_refusal(path) if foreign else unreadable) from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ResultsError(f"{path}: holds no state dict (names and tensors), neither itself nor under 'model'")
