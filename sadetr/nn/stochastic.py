@@ -25,19 +25,19 @@ class Dropout(nn.Dropout):
 
 
 class _SharedSlope(torch.autograd.Function):
-    """PReLU with one slope, its gradient reduced as a dot product."""
+    """PReLU with one slope: vectorised passes, and the slope's gradient reduced as a dot product."""
 
     @staticmethod
     def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
-        negative = x.clamp(max=0)
-        ctx.save_for_backward(negative, slope)
-        return torch.addcmul(x, negative, slope - 1)
+        ctx.save_for_backward(x, slope)
+        # As a number: a tensor of one entry would be broadcast, three times as slow.
+        return functional.leaky_relu(x, slope.item())
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        negative, slope = ctx.saved_tensors
-        factor = (negative < 0).to(gradient.dtype).mul_(slope - 1).add_(1)
-        return gradient * factor, torch.dot(gradient.flatten(), negative.flatten()).view(1)
+        x, slope = ctx.saved_tensors
+        inner = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
+        return inner, torch.dot(gradient.flatten(), x.clamp(max=0).flatten()).view(1)
 
 
 class PReLU(nn.PReLU):

@@ -45,9 +45,10 @@ class Trainer:
             self._settings.batch_size, self._streams, self._settings.bucket_batches
         )
         self._batches = math.ceil(len(train) / self._settings.batch_size)
-        self._device = next(model.parameters()).device
+        self._parameters = list(model.parameters())
+        self._device = self._parameters[0].device
         self._optimiser = torch.optim.AdamW(
-            model.parameters(), lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
+            self._parameters, lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
         )
         self.state = state
         if state.epoch:
@@ -95,7 +96,7 @@ class Trainer:
         terms = self._model.objective(self._model(batch, step), batch)
         self._optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
         self._optimiser.step()
         return terms
 
