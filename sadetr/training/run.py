@@ -99,7 +99,7 @@ def _finish(
     epochs = {name: chosen.epoch for name, chosen in state.chosen.items()} | {"last": state.epoch}
     for name in settings.dataset.checkpoints:
         write_tensors(run.checkpoint(name), weights[name], {"epoch": str(epochs[name]), **fingerprints})
-        _write_predictions(run, name, settings, model, weights[name], splits, device)
+    _write_predictions(run, settings, model, weights, epochs, splits, device)
     atomic_write_text(run.config, settings.model_dump_json(indent=2) + "\n")
     with atomic_path(run.history) as temporary:
         pq.write_table(_history_table(state.history), temporary)
@@ -120,17 +120,23 @@ def _finish(
 
 def _write_predictions(
     run: RunFolder,
-    name: str,
     settings: RunSettings,
     model: Method,
-    weights: Weights,
+    weights: dict[str, Weights],
+    epochs: dict[str, int],
     splits: dict[str, Split],
     device: torch.device,
 ) -> None:
-    model.load_state_dict(weights)
-    for split in settings.dataset.report_splits:
-        rows = predict(model, splits[split], settings.training.batch_size, device)
-        write_predictions(run.prediction(name, split), rows)
+    """Of every checkpoint on every reported split; checkpoints of one epoch are predicted with once."""
+    names: dict[int, list[str]] = {}
+    for name in settings.dataset.checkpoints:
+        names.setdefault(epochs[name], []).append(name)
+    for same in names.values():
+        model.load_state_dict(weights[same[0]])
+        for split in settings.dataset.report_splits:
+            rows = predict(model, splits[split], settings.training.batch_size, device)
+            for name in same:
+                write_predictions(run.prediction(name, split), rows)
 
 
 def _parameters(model: Method) -> int:
