@@ -8,6 +8,7 @@ Without files, 1,550 generated queries of QVHighlights' shape (150 s, 75 clips, 
 import argparse
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import numpy as np
 from sadetr.data.annotations import Query, read_annotations, write_annotations
 from sadetr.evaluation.predictions import read_predictions, write_predictions
 from sadetr.evaluation.scorer import evaluate
+from sadetr.provenance import commit, system
 
 QUERIES, CLIPS, CLIP_LENGTH = 1550, 75, 2.0
 REPEATS = 5
@@ -31,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--annotations", type=Path)
-    parser.add_argument("--largest", type=int, default=100_000, help="queries of the last scaling step")
+    parser.add_argument("--largest", type=int, default=1_000_000, help="queries of the last scaling step")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         predictions, annotations = options.predictions, options.annotations
@@ -64,6 +66,11 @@ def measure(predictions: Path, annotations: Path, largest: int) -> None:
         "command_peak_mib": round(peak),
         "cpu_s_per_1000_queries": scaling(rows, queries, largest),
         "load_average": round(os.getloadavg()[0], 2),
+        "command": " ".join(["python benchmarks/scorer.py", *sys.argv[1:]]),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        **system(),
+        "commit": commit(),
     }
     print(json.dumps(report))
 

@@ -14,6 +14,7 @@ from sadetr.configuration import (
     resolve_features,
     resolve_simulation,
 )
+from sadetr.data.verification import manifest
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.layering import CONFIG, find
@@ -193,7 +194,9 @@ class Workflow:
     def checked_inputs(self, setting: str) -> list[Path]:
         """What the data check looks at. Missing official files are for the check to report, not for Snakemake."""
         inputs = self.data_inputs(setting)
-        return inputs if self.generated else [path for path in inputs if path.exists()]
+        if self.generated:
+            return [*inputs, self.layout.store(setting)]
+        return [path for path in inputs if path.exists()]
 
     @property
     def checks(self) -> list[Path]:
@@ -228,7 +231,19 @@ class Workflow:
         """Of the data check."""
         known = CONFIG / "sources" / f"{setting}.yaml"
         parts = [self.dataset(setting).model_dump(mode="json"), known.read_text() if known.exists() else ""]
+        parts += [] if self.generated else [self._stamps(setting)]
         return fingerprint(code_fingerprint("sadetr.data.verification.checks"), parts)
+
+    def _stamps(self, setting: str) -> list[tuple[str, int, int]]:
+        """Name, size and time of every file that the data check reads.
+
+        Snakemake sees a folder's own time, which a file that is overwritten in place does not change.
+        """
+        files = [self.layout.store(setting) / manifest.FILE]
+        for path in self.checked_inputs(setting):
+            files += sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [(str(file), file.stat()) for file in files if file.is_file()]
+        return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
 
     def run_fingerprint(self, run: str) -> str:
         """Of a training: all code that can change its result, and its resolved settings."""

@@ -35,8 +35,8 @@ def test_measured_readings_are_linked(row):
     labels = next(each.labels for each in load_experiment("sensitivity", "paper").rows if each.key == row)
     line = READINGS[labels["#"]]
     assert f"`{row}`" in line
-    assert "(#10-measured-effects)" in line
-    assert "## 10 Measured effects" in LINES
+    assert "(#11-measured-effects)" in line
+    assert "## 11 Measured effects" in LINES
 
 
 def test_every_measured_reading_has_a_row():

@@ -92,6 +92,17 @@ def test_official_inputs_are_the_files_that_the_setting_names(tmp_path):
     assert {tmp_path / "features/tacos" / folder for folder in folders} < set(flow.data_inputs("tacos"))
 
 
+def test_a_feature_file_that_is_overwritten_in_place_is_checked_again(tmp_path):
+    folder = tmp_path / "features/tacos/clip_features"
+    folder.mkdir(parents=True)
+    (folder / "s13-d21.npz").write_bytes(b"first")
+    flow = Workflow({"scale": "paper", "data_root": str(tmp_path)})
+    before = flow.check_fingerprint("tacos")
+    assert flow.check_fingerprint("tacos") == before
+    (folder / "s13-d21.npz").write_bytes(b"another")
+    assert flow.check_fingerprint("tacos") != before
+
+
 def test_all_makes_every_table_figure_and_verdict(finished):
     for name in ("tables/table1", "tables/table4"):
         for suffix in ("csv", "md", "tex", "html"):

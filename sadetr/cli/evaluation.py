@@ -19,7 +19,8 @@ def evaluate(
     ] = None,
     annotations: Annotated[Path | None, typer.Option(help="Ground truth; default: the scale's own of --split.")] = None,
     train_annotations: Annotated[
-        Path | None, typer.Option(help="What mean_span learns from; default: the scale's own.")
+        Path | None,
+        typer.Option(help="What mean_span learns from; default, without --annotations: the scale's own."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split to score where no --annotations are given.")] = "val",
     setting: Setting = "qvhighlights",
@@ -30,7 +31,7 @@ def evaluate(
     bootstrap: Annotated[int | None, typer.Option(help="Confidence intervals from this many resamples.")] = None,
     against: Annotated[Path | None, typer.Option(help="Paired permutation test against this prediction file.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Also write every query's contribution as CSV.")] = None,
-    seed: Annotated[int, typer.Option(help="Of resampling and of random_spans.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of resampling and of random_spans.")] = 0,
     scale: Scale = "mini",
     results: Results = RESULTS,
     data_root: DataRoot = None,
@@ -38,6 +39,11 @@ def evaluate(
     """Score a run, a prediction file, or a trivial predictor."""
     layout = make_layout(scale, results, data_root)
     if run is not None:
+        files = (predictions, annotations, train_annotations, out, against, queries)
+        if baseline is not None or bootstrap is not None or any(file is not None for file in files):
+            raise SettingsError(
+                "--run scores a finished run into its folder; it takes only --scale, --results, --data-root"
+            )
         from sadetr.reporting.scoring import score_run
 
         print(score_run(known_run(run, scale), layout))

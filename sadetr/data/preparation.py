@@ -8,10 +8,7 @@ to the shortest.
 import hashlib
 import math
 import os
-import struct
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +21,7 @@ from rich.progress import track
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.store import StoreWriter
 from sadetr.data.verification import manifest
+from sadetr.data.verification.arrays import DAMAGE
 from sadetr.data.words import look_up, read_word_vectors, split_words
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
@@ -36,10 +34,6 @@ LONG_VIDEO = 40
 
 NORM_EPSILON = 1e-5
 """Added to the norm, not under the root, as in the field's loaders: an all-zero row stays zero."""
-
-# What np.load raises on damaged archives, as found by flipping bytes and truncating.
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError)
-_UNREADABLE += (zipfile.BadZipFile, zlib.error, struct.error)
 
 _Item = TypeVar("_Item")
 
@@ -246,7 +240,7 @@ def _read_array(file: Path, stream: VideoStream | TokenFiles, row_name: str) -> 
             array = loaded if bare else loaded[key] if key in keys else None
     except FileNotFoundError as error:
         raise DataError(f"{file}: feature file missing. {remedy}") from error
-    except _UNREADABLE as error:
+    except DAMAGE as error:
         raise DataError(
             f"{file}: truncated or corrupt {file.suffix} file ({type(error).__name__}: {error}). {remedy}"
         ) from error

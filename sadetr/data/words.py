@@ -47,7 +47,7 @@ def read_word_vectors(file: Path, words: Iterable[str], width: int) -> Vectors:
         # The file holds a gigabyte: bytes, a line at a time, and only wanted lines are parsed.
         with open(file, "rb") as lines:
             for number, line in enumerate(lines, 1):
-                columns = line.rstrip().count(b" ")
+                columns = count_numbers(line)
                 if columns != width:
                     raise DataError(
                         f"{file}: line {number}: {columns} numbers behind the word, the setting says {width}; use the "
@@ -55,7 +55,7 @@ def read_word_vectors(file: Path, words: Iterable[str], width: int) -> Vectors:
                     )
                 word, _, numbers = line.partition(b" ")
                 if word in wanted:
-                    vectors.setdefault(wanted[word], _parse(file, number, numbers))
+                    vectors.setdefault(wanted[word], parse_vector(file, number, numbers))
     except FileNotFoundError:
         raise DataError(f"{file}: word vectors missing; download and unpack them there, or correct data_root") from None
     except OSError as error:
@@ -73,7 +73,17 @@ def look_up(words: list[str], vectors: Vectors, width: int) -> NDArray[np.float3
     return np.stack([vectors.get(word, unknown) for word in words])
 
 
-def _parse(file: Path, number: int, numbers: bytes) -> NDArray[np.float32]:
+def count_numbers(line: bytes) -> int:
+    """Columns behind the word; blanks at the end of the line do not count."""
+    return line.rstrip().count(b" ")
+
+
+def parse_vector(file: Path, number: int, numbers: bytes) -> NDArray[np.float32]:
+    """What stands behind the word in line ``number``.
+
+    Raises:
+        DataError: something there is not a finite number.
+    """
     try:
         vector = np.array(numbers.split(), dtype=np.float32)
     except ValueError:

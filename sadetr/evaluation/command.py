@@ -56,7 +56,7 @@ def evaluate_command(
         DataError: an input file is missing or malformed.
         ResultsError: an output cannot be written.
     """
-    _check(predictions, baseline, format, bootstrap)
+    _check(predictions, baseline, out, format, bootstrap, compared=bool(bootstrap or against))
     truth = read_annotations(annotations, dataset.clip_length)
     if predictions is not None:
         rows = read_predictions(predictions, truth, dataset.highlights)
@@ -118,11 +118,17 @@ def submit_command(
     _print(f"{out}: " + ", ".join(f"{MEMBERS[split]} ({count} queries)" for split, count in counts.items()))
 
 
-def _check(predictions: Path | None, baseline: str | None, format: str, bootstrap: int | None) -> None:
+def _check(
+    predictions: Path | None, baseline: str | None, out: Path | None, format: str, bootstrap: int | None, compared: bool
+) -> None:
     if (predictions is None) == (baseline is None):
         raise SettingsError("give either a prediction file or a baseline, not both")
     if format not in FORMATS:
         raise SettingsError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
+    if FORMATS[format] is not None and out is None:
+        raise SettingsError(f"--format {format} is of the file that --out names; give --out metrics.json")
+    if FORMATS[format] is not None and compared:
+        raise SettingsError(f"--format {format} has no place for intervals and tests; write them with --format flat")
     if bootstrap is not None and bootstrap < 1:
         raise SettingsError(f"{bootstrap} bootstrap resamples are too few; give a positive number, 1000 say")
 

@@ -212,7 +212,15 @@ def test_a_damaged_file_is_named(dataset: DatasetSettings, data_root: Path, tmp_
     assert_refused(dataset, data_root, tmp_path, file.name, message, r"again")
 
 
+def flip_header(file: Path) -> None:
+    """Damage the text that describes the array: numpy's parser of it fails in ways of its own."""
+    content = bytearray(file.read_bytes())
+    content[8] = 1
+    file.write_bytes(bytes(content))
+
+
 BARE_FAULTS = {
+    "header": (flip_header, r"truncated or corrupt .npy"),
     "archive": (lambda file: np.savez(file.open("wb"), features=np.ones((24, 8))), r"not a bare .npy array"),
     "truncated": (lambda file: file.write_bytes(file.read_bytes()[:-40]), r"truncated or corrupt .npy"),
     "wrong width": (lambda file: np.save(file, np.ones((24, 7))), r"the array is 7 wide, the setting says 8"),

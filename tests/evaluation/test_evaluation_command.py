@@ -147,3 +147,27 @@ def test_scoring_imports_neither_torch_nor_other_slow_packages():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"give --out"),
+        ({"out": "m.json", "bootstrap": 5}, r"no place for intervals"),
+        ({"out": "m.json", "against": "good.jsonl"}, r"no place for intervals"),
+    ],
+)
+def test_an_official_format_refuses_what_it_cannot_hold(dataset, files, options, message):
+    options = {name: files / value if isinstance(value, str) else value for name, value in options.items()}
+    with pytest.raises(SettingsError, match=message):
+        evaluate_command(dataset, files / "gt.jsonl", files / "bad.jsonl", format="moment-detr", **options)
+    assert not (files / "m.json").exists()
+
+
+@pytest.mark.parametrize("option", [("--predictions", "p.jsonl"), ("--bootstrap", "5"), ("--baseline", "mean_span")])
+def test_a_finished_run_is_scored_without_other_options(option):
+    command = [sys.executable, "-m", "sadetr", "evaluate", "--run", "qvhighlights/sa_detr/full/seed2018", *option]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--run scores a finished run" in done.stderr
+    assert "Traceback" not in done.stderr

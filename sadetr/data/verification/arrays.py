@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-# What numpy and zipfile raise on damaged files, as found by flipping bytes and truncating.
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError)
-_UNREADABLE += (zipfile.BadZipFile, zlib.error, struct.error, MemoryError)
+DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError, MemoryError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What numpy and zipfile raise on damaged files, as found by flipping bytes and truncating."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def check_array(file: Path, key: str, headers_only: bool) -> ArrayCheck:
             if file.suffix == ".npz":
                 return _check_archive(content, key, headers_only)
             return _check_npy(content, headers_only, os.fstat(content.fileno()).st_size)
-    except _UNREADABLE as error:
+    except DAMAGE as error:
         return ArrayCheck(fault=UNREADABLE, detail=f"{type(error).__name__}: {error}")
 
 

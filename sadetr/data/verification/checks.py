@@ -56,7 +56,7 @@ def _check_features(
     report: Report, dataset: DatasetSettings, root: Path, annotations: Annotations, known: Sources | None, quick: bool
 ) -> None:
     if quick:
-        report.skipped.append("NaN, infinite and all-zero rows, and checksums inside archives (--quick)")
+        report.skipped.append("NaN and infinite rows, files of zeros, and checksums inside archives (--quick)")
     clips = check_video(report, dataset, root, annotations, known, quick)
     check_lengths(report, dataset, annotations, known, clips)
     stream = dataset.text_stream

@@ -8,7 +8,8 @@ from sadetr.data.sources import Sources
 from sadetr.data.verification.annotations import Annotations
 from sadetr.data.verification.features import where_from
 from sadetr.data.verification.findings import Place, Report
-from sadetr.data.words import bare_word
+from sadetr.data.words import bare_word, count_numbers, parse_vector
+from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, WordVectors
 
 MOST_UNKNOWN = 0.05
@@ -39,7 +40,7 @@ def check_words(
     wanted = set(tokens) | {bare_word(token) for token in tokens}
     known, lines, faults = _read(path, place, stream.width, wanted, headers_only)
     if faults:
-        what = f"word vectors are not {stream.width} numbers after each word ({len(faults):,} lines)"
+        what = f"word vectors are not {stream.width} finite numbers after each word ({len(faults):,} lines)"
         report.add("error", what, "Unpack the file again, or correct text_stream.width.", faults, source)
     if headers_only:
         report.checked.append("word vectors: presence and first line")
@@ -56,12 +57,16 @@ def _read(path: Path, place: str, width: int, wanted: set[str], first_only: bool
     number = 0
     with open(path, "rb") as content:
         for number, line in enumerate(content, 1):
-            if line.count(b" ") != width:
-                faults.append(Place(place, number, f"{line.count(b' ')} numbers after {line[:20].split(b' ')[0]!r}"))
-            else:
-                word = line[: line.index(b" ")].decode("utf-8", "replace")
-                if word in wanted:
-                    known.add(word)
+            first, _, numbers = line.partition(b" ")
+            word = first.decode("utf-8", "replace")
+            if (columns := count_numbers(line)) != width:
+                faults.append(Place(place, number, f"{columns} numbers after {word[:20]!r}"))
+            elif word in wanted:
+                known.add(word)
+                try:
+                    parse_vector(path, number, numbers)
+                except DataError:
+                    faults.append(Place(place, number, f"not finite numbers after {word[:20]!r}"))
             if first_only:
                 break
     if number == 0:
