@@ -1,5 +1,6 @@
 """Reading JSON Lines so that every fault names its file and line."""
 
+import codecs
 import itertools
 import json
 import math
@@ -37,7 +38,8 @@ class Row:
             self._fields = json.loads(line, object_pairs_hook=self._object)
         except (ValueError, RecursionError) as error:
             if last:
-                self.fail("is not valid JSON and the last line: the file is cut off", "download or write it again")
+                fault = f"is not valid JSON ({error}); it is the last line, so the file may be cut off"
+                self.fail(fault, "download or write it again")
             self.fail(f"is not valid JSON ({error})", "every line must hold one JSON object")
         if not isinstance(self._fields, dict):
             self.fail("is not a JSON object", "every line must hold one object with named fields")
@@ -124,7 +126,7 @@ def read_text(path: Path) -> str:
     """Content of a text file.
 
     Raises:
-        DataError: missing, unreadable, compressed, or not UTF-8.
+        DataError: missing, unreadable, compressed, or not UTF-8 without a byte order mark.
     """
     try:
         content = path.read_bytes()
@@ -135,6 +137,8 @@ def read_text(path: Path) -> str:
     if content.startswith(GZIP_MAGIC):
         place = "" if path.suffix == ".gz" else " under a plain name"
         raise DataError(f"{path}: line 1: is gzip-compressed{place}; decompress it with gunzip first")
+    if content.startswith(codecs.BOM_UTF8):
+        raise DataError(f"{path}: line 1: begins with a byte order mark; save the file as UTF-8 without one")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

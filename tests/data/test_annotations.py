@@ -127,6 +127,7 @@ def test_a_window_may_exceed_the_video_by_rounding(file):
         (b'{"qid": 1,}\n' + json.dumps(row()).encode(), "line 1: is not valid JSON"),
         (gzip.compress(json.dumps(row()).encode(), mtime=0), "gzip-compressed under a plain name"),
         (json.dumps(row()).encode() + b"\n\xff", "line 2: is not UTF-8"),
+        (b"\xef\xbb\xbf" + json.dumps(row()).encode(), "line 1: begins with a byte order mark"),
     ],
 )
 def test_a_wrong_kind_of_file_is_named(file, content, message):
