@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, app, known_run, make_layout, print_paths
-from sadetr.errors import DataError, SettingsError
+from sadetr.errors import SadetrError, SettingsError
 from sadetr.experiments import experiment_name, experiment_names, load_experiment
 
 
@@ -75,7 +75,10 @@ def parity(
     files: Annotated[list[Path], typer.Argument(help="Fixtures: safetensors files of the authors' numbers.")],
     float64: Annotated[bool, typer.Option("--float64", help="Compute ours in double precision.")] = False,
     tolerance: Annotated[
-        float | None, typer.Option(min=0, help="Relative tolerance of all tensors instead of the usual ones.")
+        float | None,
+        typer.Option(
+            min=0, help="Relative tolerance of all tensors instead of the usual ones; absolute ones scale along."
+        ),
     ] = None,
 ) -> None:
     """Recompute fixtures of the authors' code with ours; exit code 1 where they differ."""
@@ -87,7 +90,7 @@ def parity(
         try:
             fixture = read_fixture(file)
             comparison = compare(fixture.double() if float64 else fixture, tolerance)
-        except DataError as error:
+        except SadetrError as error:
             # The other files are compared all the same.
             print(f"error: {error}", file=sys.stderr)
             continue

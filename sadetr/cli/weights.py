@@ -13,22 +13,24 @@ from sadetr.errors import SettingsError
 def import_weights(
     file: Annotated[Path, typer.Argument(help="Official checkpoint: safetensors, or a state dict saved by torch.")],
     method: Annotated[str, typer.Option(help="Method, a file of config/methods.")],
-    out: Annotated[Path, typer.Option(help="Safetensors file to write.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; default: beside FILE, with the method's name.")
+    ] = None,
 ) -> None:
     """Turn an official checkpoint into ours, strictly: every tensor is used or named as unused."""
     import importlib
 
     from sadetr.configuration import load_method
-    from sadetr.models.weights import import_weights, read_official
+    from sadetr.models.weights import import_file
     from sadetr.training.checkpoint import write_tensors
 
     module = load_method(method).weights
     if module is None:
         raise SettingsError(f"method {method!r} has no mapping of official weights (key 'weights' of its file)")
-    weights = importlib.import_module(module)
-    tensors = read_official(file)
-    imported = import_weights(tensors, weights.MAPPING, weights.architecture(tensors).state_dict())
+    imported = import_file(file, importlib.import_module(module))
+    out = file.with_name(f"{file.stem}.{method}.safetensors") if out is None else out
     write_tensors(out, imported.weights, {"method": method, "imported_from": file.name})
     for name, reason in imported.unused.items():
         print(f"unused: {name} ({reason})")
-    print(f"{out}: {len(imported.weights)} of {len(tensors)} tensors, {len(imported.unused)} unused")
+    total = len(imported.weights) + len(imported.unused)
+    print(f"{out}: {len(imported.weights)} of {total} tensors, {len(imported.unused)} unused")

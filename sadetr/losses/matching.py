@@ -4,6 +4,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from sadetr.errors import SettingsError
 from sadetr.nn.spans import cw_to_se, generalised_iou
 
 
@@ -40,6 +41,9 @@ def match(
 
     Returns:
         (S, B, G) int64 query of each span; 0 at invalid slots.
+
+    Raises:
+        SettingsError: a sample has more spans than there are queries.
     """
     distance, overlap = pair_terms(spans, truth)
     cost = l1_weight * distance
@@ -49,6 +53,11 @@ def match(
     # A diverged model must reach the check of the loss, not stop the solver.
     cost = cost.nan_to_num(nan=0.0)
     counts = mask.sum(1).tolist()
+    if max(counts, default=0) > spans.shape[2]:
+        raise SettingsError(
+            f"{max(counts)} windows cannot have a moment query each of {spans.shape[2]}; raise num_moment_queries of "
+            "the method or lower max_windows of the dataset"
+        )
     # One span takes its cheapest query; only larger problems need the solver.
     assigned = cost.argmin(2).cpu()
     costs = cost.cpu().numpy()

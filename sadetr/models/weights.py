@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import safetensors.torch
@@ -83,6 +84,24 @@ class Imported:
     """Our name -> official name."""
     unused: dict[str, str]
     """Official name -> why it is unused."""
+
+
+def import_file(path: Path, weights: ModuleType) -> Imported:
+    """Import an official checkpoint with the module ``weights`` of its method.
+
+    Raises:
+        ResultsError: the file is unreadable or not a checkpoint of this method.
+    """
+    tensors = read_official(path)
+    try:
+        return import_weights(tensors, weights.MAPPING, weights.architecture(tensors).state_dict())
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from None
+    # Sizes are read off tensors of any shape, before a name or shape could be compared.
+    except (ValueError, LookupError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise ResultsError(
+            f"{path}: no network of this method has tensors of these names and shapes; check --method"
+        ) from error
 
 
 def import_weights(tensors: Mapping[str, Tensor], mapping: WeightMapping, expected: Mapping[str, Tensor]) -> Imported:
@@ -174,8 +193,9 @@ def read_official(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            content = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     # A malformed pickle makes torch raise whatever its bytes lead to.
     except Exception as error:
         foreign = isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error)
@@ -184,8 +204,12 @@ def read_official(path: Path) -> dict[str, Tensor]:
         unreadable = f"{path}: cannot be read as a checkpoint ({what}); correct the path or download the file again"
         raise ResultsError(_refusal(path) if foreign else unreadable) from error
     state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise ResultsError(f"{path}: holds no state dict (names and tensors), neither itself nor under 'model'")
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ResultsError(f"{path}: tensor {broken[0]!r} holds NaN or infinity; download the file again")
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 

@@ -1,11 +1,14 @@
 """Compare our values with a fixture's, tensor by tensor; nothing is skipped in silence."""
 
 import fnmatch
+import math
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
 from torch import Tensor
 
+from sadetr.errors import DataError, SadetrError
 from sadetr.parity.fixture import Fixture
 from sadetr.parity.registry import find_adapter
 
@@ -26,7 +29,6 @@ TOLERANCES = {
     "grad": Tolerance(1e-5, 1e-8),
     # Gradients that are zero in exact arithmetic (attention's key biases) are rounding noise up to 1e-6.
     "grad_norm": Tolerance(1e-4, 1e-6),
-    "match": Tolerance(0.0, 0.0),
 }
 """By the first part of a name; those that the authors' numbers themselves reach between float32 and float64."""
 
@@ -80,9 +82,12 @@ def compare(fixture: Fixture, relative: float | None = None) -> Comparison:
     Args:
         fixture: in float32 as stored, or in float64.
         relative: replaces the relative tolerances of all floating-point tensors.
+
+    Raises:
+        DataError: the fixture is incomplete, or its parts do not belong together.
     """
     adapter = find_adapter(fixture)
-    ours = adapter.compute(fixture)
+    ours = _computed(adapter, fixture)
     uncompared = getattr(adapter, "UNCOMPARED", {})
     lines = []
     for name, theirs in sorted(fixture.results.items()):
@@ -96,18 +101,35 @@ def compare(fixture: Fixture, relative: float | None = None) -> Comparison:
     return Comparison(fixture, lines)
 
 
+def _computed(adapter: ModuleType, fixture: Fixture) -> dict[str, Tensor]:
+    try:
+        return adapter.compute(fixture)
+    except DataError:
+        raise
+    except SadetrError as error:
+        raise DataError(f"{fixture.path}: {error}") from None
+    # A fixture is a stranger's file: sizes that do not belong together fail anywhere inside the computation.
+    except (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"{fixture.path}: cannot be computed as a fixture of {fixture.subject!r}; its tensors and options do not "
+            f"belong together ({what})"
+        ) from error
+
+
 def _judge(name: str, ours: Tensor, theirs: Tensor, relative: float | None) -> Line:
     if ours.shape != theirs.shape:
         return Line(name, None, False, f"SHAPE {tuple(ours.shape)}, expected {tuple(theirs.shape)}")
     if not theirs.is_floating_point():
         different = int((ours != theirs).sum())
         return Line(name, float(different > 0), different == 0, f"{different} ENTRIES DIFFER" if different else "equal")
-    tolerance = TOLERANCES[name.split(".")[0]]
+    tolerance = TOLERANCES.get(name.split(".")[0], _VALUE)
     if relative is not None:
-        tolerance = tolerance._replace(relative=relative)
+        # Absolute parts keep their proportion: else they would hide what a strict tolerance is to find.
+        tolerance = Tolerance(relative, tolerance.absolute * relative / tolerance.relative)
     difference, largest = _largest(ours.double() - theirs.double()), _largest(theirs.double())
-    # Written so that a difference that is no number fails.
-    passed = difference <= tolerance.relative * largest + tolerance.absolute
+    # Against an infinite entry of theirs every tolerance would be infinite.
+    passed = math.isfinite(difference) and difference <= tolerance.relative * largest + tolerance.absolute
     noise = 0 < largest <= tolerance.absolute
     return Line(name, difference / largest if largest else difference, passed, noise=noise)
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from sadetr.errors import DataError
 
-COMPARED = ("output", "eval_output", "loss", "part", "grad", "grad_norm", "match")
-"""First parts of the names of tensors that are results; the others (input, target, weight) are given."""
+GIVEN = ("input", "target", "weight")
+"""First parts of the names of tensors that are given; all others are results, also those of names unknown here."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Fixture:
     @property
     def results(self) -> dict[str, Tensor]:
         """Tensors that have to be reproduced."""
-        return {name: value for name, value in self.tensors.items() if name.split(".")[0] in COMPARED}
+        return {name: value for name, value in self.tensors.items() if name.split(".")[0] not in GIVEN}
 
     @property
     def variants(self) -> list[str]:

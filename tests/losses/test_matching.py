@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sadetr.errors import SettingsError
 from sadetr.losses.matching import match, take
 from sadetr.nn.spans import cw_to_se, generalised_iou
 from tests.samples import random_spans
@@ -79,6 +80,15 @@ def test_diverged_predictions_are_matched_to_something():
     truth = random_spans(torch.Generator().manual_seed(0), 1, 2)
     assigned = match(spans, truth, torch.ones(1, 2, dtype=torch.bool), L1, GIOU)
     assert len(set(assigned.flatten().tolist())) == 2
+
+
+def test_more_windows_than_queries_are_refused():
+    generator = torch.Generator().manual_seed(0)
+    spans, truth = random_spans(generator, 1, 1, 2), random_spans(generator, 1, 3)
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    with pytest.raises(SettingsError, match="num_moment_queries"):
+        match(spans, truth, mask, L1, GIOU)
+    assert match(spans, truth, mask & (torch.arange(3) < 2), L1, GIOU)[0, 0, :2].sort().values.tolist() == [0, 1]
 
 
 def test_matching_passes_no_gradient():

@@ -146,3 +146,39 @@ def test_command_leaves_nothing_behind_a_failure(tmp_path):
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, SadetrError)
     assert list(tmp_path.iterdir()) == [tmp_path / "official.pt"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"transformer.encoder.layers.0.linear1.weight": torch.zeros(4)},
+        {"query_embed.weight": torch.tensor(0.0)},
+        {"class_embed.bias": torch.tensor([0.0, torch.nan])},
+    ],
+    ids=["one dimension", "scalar", "nan"],
+)
+def test_command_refuses_wrong_tensors_in_one_message(tmp_path, change):
+    _, _, tensors = official("qd_detr")
+    torch.save(tensors | change, tmp_path / "official.pt")
+    done = CliRunner().invoke(app, ["import-weights", "--method", "qd_detr", str(tmp_path / "official.pt")])
+    assert isinstance(done.exception, ResultsError)
+    assert "official.pt" in str(done.exception)
+
+
+def test_command_refuses_another_methods_checkpoint_and_numbered_tensors(tmp_path):
+    _, _, tensors = official("moment_detr")
+    for content in (tensors, {0: torch.zeros(1)}):
+        torch.save(content, tmp_path / "official.pt")
+        done = CliRunner().invoke(app, ["import-weights", "--method", "qd_detr", str(tmp_path / "official.pt")])
+        assert isinstance(done.exception, ResultsError)
+        assert "official.pt" in str(done.exception)
+
+
+def test_command_writes_beside_the_checkpoint_and_unwraps_safetensors(tmp_path):
+    _, model, tensors = official("qd_detr")
+    parallel = {f"module.{name}": value for name, value in tensors.items()}
+    safetensors.torch.save_file(parallel, tmp_path / "official.safetensors")
+    done = CliRunner().invoke(app, ["import-weights", "--method", "qd_detr", str(tmp_path / "official.safetensors")])
+    assert done.exit_code == 0, done.output
+    weights, _ = read_tensors(tmp_path / "official.qd_detr.safetensors")
+    assert weights.keys() == model.state_dict().keys()

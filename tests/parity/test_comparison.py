@@ -59,12 +59,14 @@ def test_agreeing_fixtures(write, precision):
     [
         (scaled(VALUE, 1 + 1e-4), "BEYOND"),
         (scaled(VALUE, torch.nan), "BEYOND"),
+        (scaled(VALUE, torch.inf), "BEYOND"),
+        (lambda tensors, meta: tensors.update({"outputs.x": torch.zeros(2)}), "MISSING"),
         (lambda tensors, meta: tensors.update({VALUE: tensors[VALUE].view(1)}), "SHAPE"),
         (lambda tensors, meta: tensors.update({"output.unheard_of": torch.zeros(2)}), "MISSING"),
         (lambda tensors, meta: tensors.update({"grad_norm.x": torch.zeros(())}), "MISSING"),
         (lambda tensors, meta: tensors.update({"match.call0": torch.zeros(1, 3, dtype=torch.int64)}), "MISSING"),
     ],
-    ids=["off", "nan", "shape", "output", "grad_norm", "match"],
+    ids=["off", "nan", "inf", "unknown kind", "shape", "output", "grad_norm", "match"],
 )
 def test_whatever_disagrees_or_is_not_computed_fails(write, change, word):
     good = write(name="good")
@@ -80,6 +82,23 @@ def test_a_file_that_cannot_be_compared_does_not_stop_the_others(write, tmp_path
     assert result.exit_code == 1
     assert "error: " in result.stderr
     assert "absent.safetensors" in result.stderr
+    assert "1 of 2 fixtures agree" in result.output
+
+
+def cut_input(tensors, meta):
+    tensors[INPUT] = tensors[INPUT][:, :-1]
+
+
+def no_config(tensors, meta):
+    meta["config"] = None
+
+
+@pytest.mark.parametrize("change", [cut_input, no_config])
+def test_parts_that_do_not_belong_together_do_not_stop_the_others(write, change):
+    result = parity(write(change, name="bad"), write())
+    assert result.exit_code == 1
+    assert "bad.safetensors" in result.stderr
+    assert "do not belong together" in result.stderr
     assert "1 of 2 fixtures agree" in result.output
 
 
