@@ -64,21 +64,29 @@ class Labels:
         self.saliency = np.zeros((len(queries), longest), np.float32)
         """(Q, L) label of every clip; what it counts is the rule's."""
         self.relevant = np.zeros((len(queries), longest), bool)
-        """(Q, L) clips that belong to a window."""
+        """(Q, L) clips that belong to a window: what L_local asks for, and where the aligned clip is drawn."""
+        self.salient = np.zeros((len(queries), longest), bool)
+        """(Q, L) clips that saliency pairs take as positive; those outside are negative."""
         for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
-            clips, labels = rule.clip_labels(query, dataset.clip_length)
+            relevant = rule.relevant_clips(query, dataset.clip_length)
+            self.relevant[row, relevant[relevant < length]] = True
+            clips, labels = rule.clip_labels(query, int(length))
             inside = clips < length
             self.saliency[row, clips[inside]] = labels[inside]
-            self.relevant[row, clips[inside]] = True
+            self.salient[row, clips[inside]] = True
         valid = np.arange(longest) < lengths[:, None]
         # A query whose only relevant clips lie beyond its features trains on its last clip.
         lost = ~self.relevant.any(1)
         self.relevant[lost, lengths[lost] - 1] = True
+        lost = ~self.salient.any(1)
+        self.salient[lost, lengths[lost] - 1] = True
         self.saliency[lost, lengths[lost] - 1] = rule.lost_label
         self.relevant_counts = self.relevant.sum(1)
-        self.irrelevant_counts = lengths - self.relevant_counts
         self.relevant_order = _front(self.relevant)
-        self.irrelevant_order = _front(valid & ~self.relevant)
+        self.salient_counts = self.salient.sum(1)
+        self.rest_counts = lengths - self.salient_counts
+        self.salient_order = _front(self.salient)
+        self.rest_order = _front(valid & ~self.salient)
         self._windows, self._windows_mask = _normalised_windows(queries, lengths, dataset.clip_length)
 
     def draw(self, stream: Callable[[str], np.random.Generator]) -> Draws:
@@ -110,38 +118,60 @@ def covered_clips(windows: NDArray[np.float64], clip_length: float) -> IntArray:
     return np.unique(np.concatenate([np.arange(a, max(a + 1, b)) for a, b in zip(first, last, strict=True)]))
 
 
+def window_clips(query: Query, length: int) -> IntArray:
+    """Clips that count as salient in a query's first window: CG-DETR's recipe (spec/method.md 3.3, D23).
+
+    A clip lasts duration / L_b here, and a clip that the window leaves before its end does not count, unless it is the
+    only one.
+    """
+    start, end = query.windows[0]
+    clip = query.duration / length
+    last = max(0, min(int(end / clip), length) - 1)
+    return np.arange(min(int(start / clip), last), last + 1)
+
+
 @dataclass(frozen=True)
 class SaliencyRule:
     """Where clip labels and saliency pairs come from."""
 
     needs: tuple[str, ...]
     """Fields of a query that must be there."""
-    clip_labels: Callable[[Query, float], tuple[IntArray, IntArray]]
-    """Query and clip length -> relevant clips and their labels."""
+    relevant_clips: Callable[[Query, float], IntArray]
+    """Query and clip length -> clips that belong to a window."""
+    clip_labels: Callable[[Query, int], tuple[IntArray, IntArray]]
+    """Query and L_b -> salient clips and their labels."""
     lost_label: float
     """Label of the last clip where it stands for relevant ones beyond the features."""
     draw_pairs: Callable[[Labels, np.random.Generator], tuple[IntArray, IntArray]]
     """(Q, 2) positive and (Q, 2) negative clips."""
 
 
-def _annotators_labels(query: Query, clip_length: float) -> tuple[IntArray, IntArray]:
+def _annotators_clips(query: Query, clip_length: float) -> IntArray:
+    return query.relevant_clip_ids
+
+
+def _annotators_labels(query: Query, length: int) -> tuple[IntArray, IntArray]:
     return query.relevant_clip_ids, query.saliency.sum(1)
 
 
 def _annotators_pairs(labels: Labels, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     """Most against least salient relevant clip, and a random relevant against a random irrelevant one."""
-    hardest = np.where(labels.relevant, labels.saliency, -1).argmax(1)
-    easiest = np.where(labels.relevant, labels.saliency, np.inf).argmin(1)
-    positive = _pick(labels.relevant_order, labels.relevant_counts, rng)
-    negative = _pick(labels.irrelevant_order, np.maximum(labels.irrelevant_counts, 1), rng)
+    hardest = np.where(labels.salient, labels.saliency, -1).argmax(1)
+    easiest = np.where(labels.salient, labels.saliency, np.inf).argmin(1)
+    positive = _pick(labels.salient_order, labels.salient_counts, rng)
+    negative = _pick(labels.rest_order, np.maximum(labels.rest_counts, 1), rng)
     # Without an irrelevant clip the random pair repeats the hard one.
-    positive = np.where(labels.irrelevant_counts > 0, positive, hardest)
-    negative = np.where(labels.irrelevant_counts > 0, negative, easiest)
+    positive = np.where(labels.rest_counts > 0, positive, hardest)
+    negative = np.where(labels.rest_counts > 0, negative, easiest)
     return np.stack((hardest, positive), 1), np.stack((easiest, negative), 1)
 
 
-def _window_labels(query: Query, clip_length: float) -> tuple[IntArray, IntArray]:
-    clips = covered_clips(query.windows, clip_length)
+def _window_relevant_clips(query: Query, clip_length: float) -> IntArray:
+    return covered_clips(query.windows, clip_length)
+
+
+def _window_labels(query: Query, length: int) -> tuple[IntArray, IntArray]:
+    clips = window_clips(query, length)
     return clips, np.ones_like(clips)
 
 
@@ -151,16 +181,16 @@ def _window_pairs(labels: Labels, rng: np.random.Generator) -> tuple[IntArray, I
     With fewer than two clips outside the negatives repeat the positives, as in CG-DETR: such pairs have a constant
     loss and no gradient.
     """
-    positive = _pick_two(labels.relevant_order, labels.relevant_counts, rng)
-    negative = _pick_two(labels.irrelevant_order, np.maximum(labels.irrelevant_counts, 1), rng)
-    return positive, np.where(labels.irrelevant_counts[:, None] < 2, positive, negative)
+    positive = _pick_two(labels.salient_order, labels.salient_counts, rng)
+    negative = _pick_two(labels.rest_order, np.maximum(labels.rest_counts, 1), rng)
+    return positive, np.where(labels.rest_counts[:, None] < 2, positive, negative)
 
 
 RULES = {
     "annotators": SaliencyRule(
-        ("windows", "saliency", "relevant_clip_ids"), _annotators_labels, 0.0, _annotators_pairs
+        ("windows", "saliency", "relevant_clip_ids"), _annotators_clips, _annotators_labels, 0.0, _annotators_pairs
     ),
-    "window": SaliencyRule(("windows",), _window_labels, 1.0, _window_pairs),
+    "window": SaliencyRule(("windows",), _window_relevant_clips, _window_labels, 1.0, _window_pairs),
 }
 
 

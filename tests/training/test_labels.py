@@ -181,11 +181,33 @@ def windowed(windows, length=10, clip=CLIP, qid=0):
         (0.166666, [0.5, 1.0], [3, 4, 5]),
     ],
 )
-def test_a_window_labels_the_clips_it_touches(clip, window, clips):
+def test_the_clips_that_a_window_touches_are_relevant(clip, window, clips):
     dataset = WINDOW.model_copy(update={"clip_length": clip})
     labels = Labels([windowed([window], clip=clip)], np.array([10]), dataset)
     assert labels.relevant[0].nonzero()[0].tolist() == clips
+
+
+@pytest.mark.parametrize(
+    ("duration", "window", "clips"),
+    [
+        (10.0, [4.0, 8.0], [4, 5, 6, 7]),
+        # Left before its end, the last clip does not count; entered late, the first one does.
+        (10.0, [2.4, 7.6], [2, 3, 4, 5, 6]),
+        # Something always counts: the clip before the end's.
+        (10.0, [4.3, 4.4], [3]),
+        (10.0, [0.0, 0.5], [0]),
+        (10.0, [8.7, 10.0], [8, 9]),
+        # Behind the features' nominal end too: a clip lasts duration / L.
+        (12.0, [6.0, 12.0], [5, 6, 7, 8, 9]),
+    ],
+)
+def test_saliency_in_a_window_follows_cg_detr(duration, window, clips):
+    query = Query(0, "text", "video", duration, np.array([window, [0.0, 1.0]]), None, None)
+    labels = Labels([query], np.array([10]), WINDOW.model_copy(update={"clip_length": 1.0}))
     assert labels.saliency[0].tolist() == [float(index in clips) for index in range(10)]
+    draws = draw(labels)
+    assert set(draws.positive_clips[0].tolist()) <= set(clips)
+    assert not set(draws.negative_clips[0].tolist()) & set(clips)
 
 
 def test_relevant_clips_lie_under_the_normalised_window():
