@@ -29,11 +29,6 @@ class VideoContext:
     sentence: Tensor
     """M_t, (B, d)."""
 
-    @property
-    def lengths(self) -> Tensor:
-        """Valid clips per sample, (B, 1, 1) float."""
-        return self.mask.sum(1).to(self.clips.dtype).view(-1, 1, 1)
-
 
 def temporal_align_weights(anchors: Tensor, mask: Tensor, samples: int) -> Tensor:
     """Interpolation weights of Temporal Align: sampled features are ``weights @ clips`` (D37).
