@@ -44,7 +44,7 @@ def test_comments_docstrings_and_layout_do_not_count(checkout):
     ("file", "old", "new"),
     [
         ("losses/quality.py", "1 + (matched_weight - 1)", "2 + (matched_weight - 1)"),
-        ("nn/positions.py", "10000.0", "20000.0"),
+        ("nn/positions.py", "10000 **", "20000 **"),
         ("data/labels.py", 'stream("windows")', 'stream("window")'),
         ("training/schedule.py", "1 - progress", "1 - progress / 2"),
     ],

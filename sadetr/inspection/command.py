@@ -93,7 +93,7 @@ def _print(console: "Console", found: QueryInspection, label: str) -> None:
     console.print(f"qid {query.qid} of {found.split}, video {query.vid} ({query.duration:g} s)", markup=False)
     console.print(f"query: {query.query}", markup=False)
     console.print(f"ground truth (s): {truth}", markup=False)
-    if found.anchors is None:
+    if found.anchors is None and found.attention is None:
         console.print(f"{found.run.method} shows nothing between its layers: predictions alone", markup=False)
     console.print(_table(console, found))
 

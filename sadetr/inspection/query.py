@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sadetr.configuration import load_method
-from sadetr.data.annotations import Query
+from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.batches import Split
 from sadetr.data.store import FeatureStore
 from sadetr.errors import ResultsError, SettingsError
@@ -17,6 +17,7 @@ from sadetr.evaluation.moment_retrieval import pairwise_iou
 from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
+from sadetr.models.interface import Batch
 from sadetr.nn.spans import cw_to_se
 from sadetr.provenance import config_fingerprint
 from sadetr.reporting.queries import find_query
@@ -100,14 +101,17 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
     model = importlib.import_module(load_method(run.method).module).build(settings)
     model.load_state_dict(weights)
     model.eval()
-    (batch,) = Split([query], FeatureStore.open(layout.store(run.setting)), dataset).prediction_batches(1)
+    queries = read_annotations(layout.annotations(dataset)[split], dataset.clip_length)
+    company = Split(queries, FeatureStore.open(layout.store(run.setting)), dataset)
+    batch, place = _predicted_batch(company, query, settings.training.batch_size)
     with torch.no_grad():
-        found = model.inspect(batch.to(torch.device("cpu")))
-    scores = _array(found.output.scores[0])
-    spans = _array(found.output.spans[0])
+        found = model.inspect(batch)
+    scores = _array(found.output.scores[place])
+    spans = _array(found.output.spans[place])
     ranked = rank_windows(spans, scores, query.duration)
     rules = dataset.postprocess
     order = np.argsort(-scores, kind="stable")
+    clips = int(batch.video_mask[place].sum())
     return QueryInspection(
         run=run,
         checkpoint=checkpoint,
@@ -115,15 +119,24 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
         query=query,
         clip_length=dataset.clip_length,
         windows=postprocess_windows(ranked, rules.clamp, rules.round_to),
-        saliency=_array(found.output.saliency[0]),
+        saliency=_array(found.output.saliency[place, :clips]),
         order=order,
         scores=scores[order],
-        spans=_seconds(found.output.spans[0], query)[order],
-        anchors=None if found.anchors is None else _seconds(found.anchors[:, 0], query)[:, order],
-        qualities=None if found.qualities is None else _array(found.qualities[:, 0])[:, order],
-        masks=None if found.masks is None else _array(found.masks[:, 0])[:, order],
-        attention=None if found.attention is None else _array(found.attention[:, 0])[:, :, order],
+        spans=_seconds(found.output.spans[place], query)[order],
+        anchors=None if found.anchors is None else _seconds(found.anchors[:, place], query)[:, order],
+        qualities=None if found.qualities is None else _array(found.qualities[:, place])[:, order],
+        masks=None if found.masks is None else _array(found.masks[:, place, :, :clips])[:, order],
+        attention=None if found.attention is None else _array(found.attention[:, place, :, :, :clips])[:, :, order],
     )
+
+
+def _predicted_batch(split: Split, query: Query, size: int) -> tuple[Batch, int]:
+    """The batch in which prediction meets a query, and its place there: QD-DETR's published mask mixes neighbours."""
+    order = split.by_length()
+    place = next(place for place, row in enumerate(order) if split.queries[row].qid == query.qid)
+    rows = order[place - place % size :][:size]
+    (batch,) = split.prediction_batches(size, rows)
+    return batch, place % size
 
 
 def _array(values: Tensor) -> Array:

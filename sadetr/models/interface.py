@@ -84,7 +84,7 @@ class Inspection:
 
     output: Output
     anchors: Tensor | None = None
-    """(R + 1, B, N_q, 2) ``cw``, normalised: before the first layer and behind each."""
+    """(R + 1, B, N_q, 2) ``cw``, normalised: what each layer starts from, and the predicted spans."""
     qualities: Tensor | None = None
     """(R, B, N_q) score after each layer, in [0, 1]."""
     masks: Tensor | None = None

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from sadetr.data.annotations import read_annotations
+from sadetr.data.batches import Split
+from sadetr.data.store import FeatureStore
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, read_predictions
+from sadetr.experiments import run_settings
 from sadetr.inspection import query as query_module
 from sadetr.inspection.command import explain_query
 from sadetr.inspection.picture import query_picture
@@ -149,6 +152,20 @@ def test_a_query_is_inspected_as_it_was_predicted(trained, val_file):
         assert (np.diff(found.scores) <= 0).all()
         np.testing.assert_allclose(found.anchors[-1], found.spans)
         assert ((found.inside >= 0) & (found.inside <= 1 + 1e-9)).all()
+
+
+def test_a_query_keeps_the_company_that_it_was_predicted_in(trained, val_file):
+    """A published network's mask mixes the samples of a batch, so that another batch predicts otherwise."""
+    queries = read_annotations(val_file)
+    dataset = run_settings(FULL, trained.scale.reference).dataset
+    split = Split(queries, FeatureStore.open(trained.store("qvhighlights")), dataset)
+    batches = list(split.prediction_batches(3, split.by_length()))
+    for query in queries:
+        batch, place = query_module._predicted_batch(split, query, 3)
+        assert sum(torch.equal(batch.video, other.video) for other in batches) == 1
+        alone, _ = query_module._predicted_batch(split, query, 1)
+        clips = alone.video.shape[1]
+        assert torch.equal(batch.video[place, :clips], alone.video[0])
 
 
 def test_a_training_query_is_found_too(trained):

@@ -198,3 +198,30 @@ def test_attention_starts_with_zero_output_biases_and_the_decoder_ignores_the_ze
     assert decoder.layers[0].self_attention.out.bias.abs().max() == 0
     assert decoder.offset[-1].bias.abs().max() == 0
     assert decoder.offset[-1].weight.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"), [("moment_detr", {}), ("qd_detr", {}), ("qd_detr", DYNAMIC | {"modulate": True})]
+)
+def test_inspection_shows_the_layers_and_predicts_the_same_bits(method, changes):
+    model, batch = small(method, **changes).eval(), small_batch()
+    with torch.no_grad():
+        found, output = model.inspect(batch), model(batch)
+    assert torch.equal(found.output.spans, output.spans)
+    layers, size, count = len(output.layer_spans), len(batch), output.spans.shape[1]
+    clips = batch.video.shape[1]
+    assert found.attention.shape == (layers, size, 4, count, clips)
+    assert (found.attention.masked_select(~batch.video_mask[None, :, None, None]) == 0).all()
+    shares = found.attention.sum(-1)
+    # Moment-DETR's queries read words too.
+    assert (shares <= 1 + 1e-5).all()
+    assert torch.equal(found.qualities[-1], output.scores)
+    if method == "moment_detr":
+        assert found.anchors is None
+        return
+    torch.testing.assert_close(shares, torch.ones_like(shares))
+    assert torch.equal(found.anchors[0], output.anchors)
+    assert torch.equal(found.anchors[-1], output.spans)
+    assert (found.masks is None) == (not changes)
+    if changes:
+        assert found.masks.shape == (layers, size, count, clips)

@@ -10,7 +10,8 @@ from sadetr.losses.alignment import query_text_contrast
 from sadetr.losses.detection import foreground_probability
 from sadetr.losses.saliency import margin_loss
 from sadetr.models.detection import DetectionOutput, supervise
-from sadetr.models.interface import Batch, Method, Step
+from sadetr.models.inspection import inspect_decoder
+from sadetr.models.interface import Batch, Inspection, Method, Step
 from sadetr.models.moment_detr.settings import MomentDETRSettings
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.decoders import Memory, PlainDecoder
@@ -120,6 +121,10 @@ class MomentDETR(Method):
             )
             terms["contrast"] = settings.contrast.weight * contrast
         return terms
+
+    def inspect(self, batch: Batch) -> Inspection:
+        """Scores and attention to the clips of every decoder layer; there are no anchors."""
+        return inspect_decoder(self, batch)
 
     def _encode(self, batch: Batch) -> Memory:
         """Clips first, then words; words have no positions unless learned ones are on."""
