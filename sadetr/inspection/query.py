@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sadetr.configuration import load_method
-from sadetr.data.annotations import Query, read_annotations
+from sadetr.data.annotations import Query
 from sadetr.data.batches import Split
 from sadetr.data.store import FeatureStore
 from sadetr.errors import ResultsError, SettingsError
@@ -17,11 +17,11 @@ from sadetr.evaluation.moment_retrieval import pairwise_iou
 from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
-from sadetr.models.interface import Batch
 from sadetr.nn.spans import cw_to_se
 from sadetr.provenance import config_fingerprint
-from sadetr.reporting.queries import find_query
+from sadetr.reporting.queries import find_in_split
 from sadetr.training.checkpoint import read_tensors
+from sadetr.training.prediction import predicted_batch
 
 Array = NDArray[np.float64]
 
@@ -91,7 +91,8 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
     dataset = settings.dataset
     if checkpoint not in dataset.checkpoints:
         raise SettingsError(f"no checkpoint {checkpoint!r}; {dataset.name} has {', '.join(dataset.checkpoints)}")
-    split, query = find_query(qid, layout.annotations(dataset), dataset.clip_length)
+    split, queries, row = find_in_split(qid, layout.annotations(dataset), dataset.clip_length)
+    query = queries[row]
     path = layout.run(run).checkpoint(checkpoint)
     if not path.exists():
         raise ResultsError(f"{path}: not there; train the run first: python -m sadetr train --run {run}")
@@ -101,9 +102,8 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
     model = importlib.import_module(load_method(run.method).module).build(settings)
     model.load_state_dict(weights)
     model.eval()
-    queries = read_annotations(layout.annotations(dataset)[split], dataset.clip_length)
     company = Split(queries, FeatureStore.open(layout.store(run.setting)), dataset)
-    batch, place = _predicted_batch(company, query, settings.training.batch_size)
+    batch, place = predicted_batch(company, row, settings.training.batch_size)
     with torch.no_grad():
         found = model.inspect(batch)
     scores = _array(found.output.scores[place])
@@ -128,15 +128,6 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
         masks=None if found.masks is None else _array(found.masks[:, place, :, :clips])[:, order],
         attention=None if found.attention is None else _array(found.attention[:, place, :, :, :clips])[:, :, order],
     )
-
-
-def _predicted_batch(split: Split, query: Query, size: int) -> tuple[Batch, int]:
-    """The batch in which prediction meets a query, and its place there: QD-DETR's published mask mixes neighbours."""
-    order = split.by_length()
-    place = next(place for place, row in enumerate(order) if split.queries[row].qid == query.qid)
-    rows = order[place - place % size :][:size]
-    (batch,) = split.prediction_batches(size, rows)
-    return batch, place % size
 
 
 def _array(values: Tensor) -> Array:

@@ -8,6 +8,21 @@ from sadetr.losses.settings import DetectionLoss, MatchingCosts
 from sadetr.settings import Fraction, PositiveInt, Record
 
 
+class AnchorSource(Record):
+    """Where the anchors of the moment queries come from."""
+
+    dynamic: bool
+    """From the encoded fusion or global token, instead of learned ones."""
+    init_loss: bool
+    """Supervise them directly (L_init)."""
+
+    @model_validator(mode="after")
+    def _loss_needs_dynamic_anchors(self) -> "AnchorSource":
+        if self.init_loss and not self.dynamic:
+            raise ValueError("init_loss supervises dynamic anchors only: set dynamic to true or init_loss to false")
+        return self
+
+
 class DetectionTransformerSettings(Record):
     """What Moment-DETR and its descendants have in common, with the values that their authors share.
 

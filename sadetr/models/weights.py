@@ -119,7 +119,7 @@ def import_weights(tensors: Mapping[str, Tensor], mapping: WeightMapping, expect
     sources: dict[str, str] = {}
     unused: dict[str, str] = {}
     for name, tensor in tensors.items():
-        target = _target(name, mapping.rules)
+        target = renamed(name, mapping.rules)
         reason = next((why for pattern, why in mapping.unused.items() if fnmatch.fnmatchcase(name, pattern)), None)
         if target in expected:
             if tensor.shape != expected[target].shape:
@@ -138,7 +138,8 @@ def import_weights(tensors: Mapping[str, Tensor], mapping: WeightMapping, expect
     return Imported(weights, sources, unused)
 
 
-def _target(name: str, rules: Rules) -> str | None:
+def renamed(name: str, rules: Rules) -> str | None:
+    """Our name of an official one by the first rule that fits; None where none does."""
     for pattern, target in rules.items():
         found = re.fullmatch(re.escape(pattern).replace(r"\*", r"([^.]+)"), name)
         if found:

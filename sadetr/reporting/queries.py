@@ -10,7 +10,13 @@ from sadetr.errors import SettingsError
 
 
 def find_query(qid: str, files: Mapping[str, Path], clip_length: float) -> tuple[str, Query]:
-    """Split and query of ``qid``, as a user types it: a number and its text are the same.
+    """Split and query of ``qid``; arguments and errors as of :func:`find_in_split`."""
+    split, queries, row = find_in_split(qid, files, clip_length)
+    return split, queries[row]
+
+
+def find_in_split(qid: str, files: Mapping[str, Path], clip_length: float) -> tuple[str, list[Query], int]:
+    """Split of ``qid``, its queries and the row there. As a user types it: a number and its text are the same.
 
     Args:
         qid: what to look for.
@@ -24,9 +30,9 @@ def find_query(qid: str, files: Mapping[str, Path], clip_length: float) -> tuple
     seen: dict[str, list[Query]] = {}
     for split, path in files.items():
         seen[split] = read_annotations(path, clip_length)
-        for query in seen[split]:
+        for row, query in enumerate(seen[split]):
             if str(query.qid) == qid:
-                return split, query
+                return split, seen[split], row
     _fail(qid, seen)
 
 

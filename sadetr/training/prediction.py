@@ -2,13 +2,25 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from sadetr.data.batches import Split
 from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
-from sadetr.models.interface import Method
+from sadetr.models.interface import Batch, Method
 
 SALIENCY_DECIMALS = 4
+
+
+def predicted_batch(split: Split, row: int, batch_size: int) -> tuple[Batch, int]:
+    """The batch in which :func:`predict` meets the query ``row``, and its place there.
+
+    For networks whose predictions depend on their company: QD-DETR's published mask mixes neighbours.
+    """
+    order = split.by_length()
+    place = int(np.flatnonzero(order == row)[0])
+    (batch,) = split.prediction_batches(batch_size, order[place - place % batch_size :][:batch_size])
+    return batch, place % batch_size
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from sadetr.models.interface import Inspection, Method
 from sadetr.nn.recording import recorded_calls
 from sadetr.nn.spans import cw_to_se
 from sadetr.reporting import figures
+from sadetr.training.prediction import predicted_batch
 from tests.samples import only, padded, small_batch, small_model, small_settings
 
 from .conftest import FULL, PLAIN
@@ -160,10 +161,10 @@ def test_a_query_keeps_the_company_that_it_was_predicted_in(trained, val_file):
     dataset = run_settings(FULL, trained.scale.reference).dataset
     split = Split(queries, FeatureStore.open(trained.store("qvhighlights")), dataset)
     batches = list(split.prediction_batches(3, split.by_length()))
-    for query in queries:
-        batch, place = query_module._predicted_batch(split, query, 3)
+    for row in range(len(queries)):
+        batch, place = predicted_batch(split, row, 3)
         assert sum(torch.equal(batch.video, other.video) for other in batches) == 1
-        alone, _ = query_module._predicted_batch(split, query, 1)
+        alone, _ = predicted_batch(split, row, 1)
         clips = alone.video.shape[1]
         assert torch.equal(batch.video[place, :clips], alone.video[0])
 

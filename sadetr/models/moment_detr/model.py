@@ -10,8 +10,8 @@ from sadetr.losses.alignment import query_text_contrast
 from sadetr.losses.detection import foreground_probability
 from sadetr.losses.saliency import margin_loss
 from sadetr.models.detection import DetectionOutput, supervise
-from sadetr.models.inspection import inspect_decoder
 from sadetr.models.interface import Batch, Inspection, Method, Step
+from sadetr.models.moment_detr.inspection import inspect
 from sadetr.models.moment_detr.settings import MomentDETRSettings
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.decoders import Memory, PlainDecoder
@@ -123,8 +123,8 @@ class MomentDETR(Method):
         return terms
 
     def inspect(self, batch: Batch) -> Inspection:
-        """Scores and attention to the clips of every decoder layer; there are no anchors."""
-        return inspect_decoder(self, batch)
+        """Scores and attention to the clips of every decoder layer."""
+        return inspect(self, batch)
 
     def _encode(self, batch: Batch) -> Memory:
         """Clips first, then words; words have no positions unless learned ones are on."""

@@ -1,6 +1,6 @@
 """QD-DETR: clips attend to words, a global token reads the clips, DAB-DETR's decoder finds the moments."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +9,13 @@ from sadetr.losses.detection import foreground_probability
 from sadetr.losses.matching import match, take
 from sadetr.losses.moment import span_losses
 from sadetr.models.detection import DetectionOutput, supervise
-from sadetr.models.inspection import inspect_decoder
 from sadetr.models.interface import Batch, Inspection, Method, Step
+from sadetr.models.qd_detr.inspection import inspect
 from sadetr.models.qd_detr.settings import QDDETRSettings
 from sadetr.models.saliency import saliency_terms
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.decoders import DABDecoder, Memory
-from sadetr.nn.gaussian import log_gaussian_mask
 from sadetr.nn.layers import MLP, FeatureProjection, xavier_matrices
-from sadetr.nn.recording import recorded_calls
 from sadetr.nn.spans import inverse_sigmoid
 from sadetr.nn.tokens import FusionToken, HighlightHead, TokenPositions
 from sadetr.settings import RunSettings
@@ -128,18 +126,8 @@ class QDDETR(Method):
         return terms | self._initial_terms(output, batch)
 
     def inspect(self, batch: Batch) -> Inspection:
-        """Anchors that each layer starts from and the predicted spans, scores, attention, and Table 11's masks."""
-        layers = [f"decoder.layers.{index}.cross_attention" for index in range(len(self.decoder.layers))]
-        with recorded_calls(self, layers) as calls:
-            found = inspect_decoder(self, batch)
-        references = [calls[layer][0][3] for layer in layers]
-        gauss = self.settings.gauss if self.settings.modulate else None
-        masks = [] if gauss is None else [log_gaussian_mask(each, batch.video_mask, gauss).exp() for each in references]
-        return replace(
-            found,
-            anchors=torch.stack((*references, found.output.spans)),
-            masks=torch.stack(masks) if masks else None,
-        )
+        """Anchors, scores, attention and Table 11's masks of every decoder layer."""
+        return inspect(self, batch)
 
     def saliency_terms(self, output: QDDETROutput, batch: Batch) -> dict[str, Tensor]:
         """Margin, rank contrast and negative pairs, unweighted."""

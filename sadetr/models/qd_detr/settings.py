@@ -2,27 +2,19 @@
 
 from typing import Literal
 
-from pydantic import model_validator
-
 from sadetr.losses.settings import SaliencyLoss
-from sadetr.models.settings import DetectionTransformerSettings
+from sadetr.models.settings import AnchorSource, DetectionTransformerSettings
 from sadetr.nn.settings import GaussianMask
-from sadetr.settings import PositiveInt, Record
+from sadetr.settings import PositiveInt
 
 
-class Anchors(Record):
+class Anchors(AnchorSource):
     """SA-DETR's query initializer on top of QD-DETR (Table 11, spec/method.md 9.5)."""
 
     dynamic: bool = False
     """Anchors come from the encoded global token instead of an embedding."""
     init_loss: bool = False
     """D65: supervise them directly (L_init). Off, as the row of Table 5 with this name has no such loss."""
-
-    @model_validator(mode="after")
-    def _loss_needs_dynamic_anchors(self) -> "Anchors":
-        if self.init_loss and not self.dynamic:
-            raise ValueError("init_loss supervises dynamic anchors only: set dynamic to true or init_loss to false")
-        return self
 
 
 class QDDETRSettings(DetectionTransformerSettings):

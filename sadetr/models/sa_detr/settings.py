@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from sadetr.losses.settings import NonNegative, SaliencyLoss
+from sadetr.models.settings import AnchorSource
 from sadetr.nn.settings import GaussianMask
 from sadetr.settings import Fraction, PositiveFloat, PositiveInt, Record
 
@@ -45,17 +46,11 @@ class Refinement(Record):
     """D46: offsets are added to the anchors' logits, or to the anchors, which are then clamped to [0, 1]."""
 
 
-class QueryInitializer(Record):
+class QueryInitializer(AnchorSource):
     """QI: anchors from the fusion token instead of learned ones, and their own loss (Tables 4, 5)."""
 
     dynamic: bool = True
     init_loss: bool = True
-
-    @model_validator(mode="after")
-    def _loss_needs_dynamic_anchors(self) -> "QueryInitializer":
-        if self.init_loss and not self.dynamic:
-            raise ValueError("init_loss supervises dynamic anchors only: set dynamic to true or init_loss to false")
-        return self
 
 
 class SpanGuidance(Record):
