@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sadetr.losses.matching import match, take
+from sadetr.losses.matching import match, matched_queries, take
 from sadetr.losses.moment import span_losses
 from sadetr.losses.settings import DetectionLoss, MatchingCosts
 
@@ -39,8 +39,7 @@ def label_loss(logits: Tensor, assigned: Tensor, mask: Tensor, background: float
 
     The mean is over all queries, not over their weights, as published.
     """
-    query = torch.arange(logits.shape[2], device=logits.device)
-    matched = ((assigned.unsqueeze(2) == query[:, None]) & mask[None, :, None]).any(-1)
+    matched = matched_queries(assigned, mask, logits.shape[2])
     log_probability = functional.log_softmax(logits, -1)
     losses = torch.where(matched, -log_probability[..., FOREGROUND], -background * log_probability[..., 1 - FOREGROUND])
     return len(logits) * losses.mean()

@@ -69,6 +69,12 @@ def match(
     return assigned.to(spans.device) * mask
 
 
+def matched_queries(assigned: Tensor, mask: Tensor, count: int) -> Tensor:
+    """Which of ``count`` queries have a span: (S, B, G) assignment and (B, G) mask -> (S, B, N) bool."""
+    query = torch.arange(count, device=assigned.device)
+    return ((assigned.unsqueeze(2) == query[:, None]) & mask[None, :, None]).any(-1)
+
+
 def take(values: Tensor, assigned: Tensor) -> Tensor:
     """Pick the matched queries: (S, B, N, *rest) and (S, B, G) -> (S, B, G, *rest)."""
     index = assigned.reshape(*assigned.shape, *[1] * (values.dim() - 3)).expand(*assigned.shape, *values.shape[3:])

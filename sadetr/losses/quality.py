@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sadetr.losses.matching import matched_queries
 from sadetr.losses.moment import masked_average
 from sadetr.nn.spans import cw_to_se, iou
 
@@ -63,8 +64,7 @@ def quality_loss(
         reduction: ``mean`` over samples and queries; ``sum`` over queries, mean over samples; ``weighted_mean``, each
             stage divided by the sum of its weights.
     """
-    query = torch.arange(qualities.shape[2], device=qualities.device)
-    matched = ((assigned.unsqueeze(2) == query[:, None]) & mask[None, :, None]).any(-1)
+    matched = matched_queries(assigned, mask, qualities.shape[2])
     weights = 1 + (matched_weight - 1) * matched
     error = (qualities - quality_targets(spans, truth, mask)).abs()
     if reduction == "weighted_mean":

@@ -29,6 +29,7 @@ TOLERANCES = {
     "grad": Tolerance(1e-5, 1e-8),
     # Gradients that are zero in exact arithmetic (attention's key biases) are rounding noise up to 1e-6.
     "grad_norm": Tolerance(1e-4, 1e-6),
+    "match": Tolerance(0.0, 0.0),
 }
 """By the first part of a name; those that the authors' numbers themselves reach between float32 and float64."""
 
@@ -126,7 +127,8 @@ def _judge(name: str, ours: Tensor, theirs: Tensor, relative: float | None) -> L
     tolerance = TOLERANCES.get(name.split(".")[0], _VALUE)
     if relative is not None:
         # Absolute parts keep their proportion: else they would hide what a strict tolerance is to find.
-        tolerance = Tolerance(relative, tolerance.absolute * relative / tolerance.relative)
+        absolute = tolerance.absolute and tolerance.absolute * relative / tolerance.relative
+        tolerance = Tolerance(relative, absolute)
     difference, largest = _largest(ours.double() - theirs.double()), _largest(theirs.double())
     # Against an infinite entry of theirs every tolerance would be infinite.
     passed = math.isfinite(difference) and difference <= tolerance.relative * largest + tolerance.absolute

@@ -11,7 +11,7 @@ from sadetr.losses.detection import detection_terms
 from sadetr.models.detection import DetectionOutput, supervise
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.models.weights import Imported, WeightMapping, import_weights
-from sadetr.parity.fixture import Fixture, gradient_norms, named
+from sadetr.parity.fixture import Fixture, gradient_norms, named, valid_spans
 
 Values = dict[str, Tensor]
 
@@ -30,7 +30,7 @@ def batch_of(fixture: Fixture) -> Batch:
         text=fixture["input.src_txt"],
         text_mask=fixture["input.src_txt_mask"].bool(),
         spans=spans,
-        spans_mask=torch.arange(spans.shape[1]) < fixture["target.num_spans"].long()[:, None],
+        spans_mask=valid_spans(fixture),
         saliency=fixture["target.saliency_all_labels"].to(video.dtype),
         relevant=fixture["target.relevant_clips"].bool(),
         positive_clips=fixture["target.saliency_pos_labels"].long(),
