@@ -8,7 +8,6 @@ Without files, 1,550 generated queries of QVHighlights' shape (150 s, 75 clips, 
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from training_step import environment
 
 from sadetr.data.annotations import Query, read_annotations, write_annotations
 from sadetr.evaluation.predictions import read_predictions, write_predictions
 from sadetr.evaluation.scorer import evaluate
-from sadetr.provenance import commit, system
 
 QUERIES, CLIPS, CLIP_LENGTH = 1550, 75, 2.0
 REPEATS = 5
@@ -67,10 +67,7 @@ def measure(predictions: Path, annotations: Path, largest: int) -> None:
         "cpu_s_per_1000_queries": scaling(rows, queries, largest),
         "load_average": round(os.getloadavg()[0], 2),
         "command": " ".join(["python benchmarks/scorer.py", *sys.argv[1:]]),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        **system(),
-        "commit": commit(),
+        **environment(torch.device("cpu")),
     }
     print(json.dumps(report))
 

@@ -14,7 +14,6 @@ from sadetr.configuration import (
     resolve_features,
     resolve_simulation,
 )
-from sadetr.data.verification import manifest
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.layering import CONFIG, find
@@ -235,12 +234,12 @@ class Workflow:
         return fingerprint(code_fingerprint("sadetr.data.verification.checks"), parts)
 
     def _stamps(self, setting: str) -> list[tuple[str, int, int]]:
-        """Name, size and time of every file that the data check reads.
+        """Name, size and time of every file that the data check reads, the feature store's among them.
 
         Snakemake sees a folder's own time, which a file that is overwritten in place does not change.
         """
-        files = [self.layout.store(setting) / manifest.FILE]
-        for path in self.checked_inputs(setting):
+        files: list[Path] = []
+        for path in [*self.checked_inputs(setting), self.layout.store(setting)]:
             files += sorted(path.iterdir()) if path.is_dir() else [path]
         found = [(str(file), file.stat()) for file in files if file.is_file()]
         return [(name, status.st_size, status.st_mtime_ns) for name, status in found]

@@ -12,6 +12,7 @@ from sadetr.errors import SettingsError
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     run: Annotated[str | None, typer.Option(help="Score a finished run: writes its metrics.parquet.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Score this prediction file.")] = None,
     baseline: Annotated[
@@ -39,11 +40,7 @@ def evaluate(
     """Score a run, a prediction file, or a trivial predictor."""
     layout = make_layout(scale, results, data_root)
     if run is not None:
-        files = (predictions, annotations, train_annotations, out, against, queries)
-        if baseline is not None or bootstrap is not None or any(file is not None for file in files):
-            raise SettingsError(
-                "--run scores a finished run into its folder; it takes only --scale, --results, --data-root"
-            )
+        _refuse_all_but(context, "run", "scale", "results", "data_root")
         from sadetr.reporting.scoring import score_run
 
         print(score_run(known_run(run, scale), layout))
@@ -69,6 +66,17 @@ def evaluate(
         seed=seed,
         queries=queries,
     )
+
+
+def _refuse_all_but(context: typer.Context, *names: str) -> None:
+    """Raise SettingsError if an option that would do nothing beside ``--run`` was given."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name).name == "COMMANDLINE"
+        if given and parameter.name not in names:
+            option = parameter.opts[0]
+            raise SettingsError(
+                f"--run scores a finished run into its folder: {option} does nothing beside it; leave one of them out"
+            )
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, app, known_run, make_layout, print_paths
-from sadetr.errors import SadetrError, SettingsError
+from sadetr.errors import DataError, SettingsError
 from sadetr.experiments import experiment_name, experiment_names, load_experiment
 
 
@@ -90,7 +90,7 @@ def parity(
         try:
             fixture = read_fixture(file)
             comparison = compare(fixture.double() if float64 else fixture, tolerance)
-        except SadetrError as error:
+        except DataError as error:
             # The other files are compared all the same.
             print(f"error: {error}", file=sys.stderr)
             continue
