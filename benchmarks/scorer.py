@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from training_step import environment
 
 from sadetr.data.annotations import Query, read_annotations, write_annotations
 from sadetr.evaluation.predictions import read_predictions, write_predictions
@@ -56,6 +54,10 @@ def measure(predictions: Path, annotations: Path, largest: int) -> None:
     rows = read_predictions(predictions, queries)
     loading = time.process_time() - start
     first = cost(rows, queries)
+    # Not before the commands ran: a child's peak memory starts from what its parent holds, torch included.
+    import torch
+    from training_step import environment
+
     report = {
         "benchmark": "scorer",
         "queries": len(queries),
