@@ -37,10 +37,12 @@ class Row:
         try:
             self._fields = json.loads(line, object_pairs_hook=self._object)
         except (ValueError, RecursionError) as error:
+            # The parser counts lines within its text, which is one line here.
+            reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            fault = f"is not valid JSON ({reason})"
             if last:
-                fault = f"is not valid JSON ({error}); it is the last line, so the file may be cut off"
-                self.fail(fault, "download or write it again")
-            self.fail(f"is not valid JSON ({error})", "every line must hold one JSON object")
+                self.fail(f"{fault}; it is the last line, so the file may be cut off", "download or write it again")
+            self.fail(fault, "every line must hold one JSON object")
         if not isinstance(self._fields, dict):
             self.fail("is not a JSON object", "every line must hold one object with named fields")
 
