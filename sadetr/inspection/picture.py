@@ -25,7 +25,7 @@ GIVEN = "0.35"
 def query_picture(found: "QueryInspection", label: str) -> "Figure":
     """One column per layer: anchors before and behind it, masks, attention; saliency below. What a method lacks is out.
 
-    Moment queries are ordered and coloured by their final score; grey bands are the ground truth.
+    Without anchors the predicted spans stand once, across the columns. Moment queries are ordered and coloured by their final score; grey bands are the ground truth.
     """
     from matplotlib.figure import Figure
     from matplotlib.style import context
@@ -40,11 +40,13 @@ def query_picture(found: "QueryInspection", label: str) -> "Figure":
         width, height = LAYER_WIDTH * layers + 0.6, sum(heights) + 0.35 * len(heights) + 0.13 * (title.count("\n") + 2)
         figure = Figure(figsize=(width, height))
         grid = figure.subplots(len(heights), layers, squeeze=False, gridspec_kw={"height_ratios": heights})
-        draw = {"anchors": _draw_anchors, "spans": _draw_spans, "masks": _draw_masks, "attention": _draw_attention}
+        per_layer = {"anchors": _draw_anchors, "masks": _draw_masks, "attention": _draw_attention}
         for row, part in enumerate(parts):
-            for layer in range(layers):
-                draw[part](grid[row, layer], found, layer)
-        _draw_saliency(_joined(figure, grid[-1]), found)
+            for layer in range(layers) if part in per_layer else ():
+                per_layer[part](grid[row, layer], found, layer)
+        if found.anchors is None:
+            _draw_spans(_joined(figure, grid, 0), found)
+        _draw_saliency(_joined(figure, grid, -1), found)
         for axes in figure.axes:
             if axes.get_label() != "<colorbar>":
                 axes.set_xlim(0, found.query.duration)
@@ -58,13 +60,12 @@ def _title(found: "QueryInspection", layers: int, label: str) -> str:
     return "\n".join([*([label] if label else []), *wrapped])
 
 
-def _joined(figure: "Figure", row: np.ndarray) -> "Axes":
+def _joined(figure: "Figure", grid: np.ndarray, row: int) -> "Axes":
     """One axes in the place of a row of them."""
-    spec = row[0].get_gridspec()
-    index = spec.nrows - 1
-    for axes in row:
+    spec = grid[row, 0].get_gridspec()
+    for axes in grid[row]:
         axes.remove()
-    return figure.add_subplot(spec[index, :])
+    return figure.add_subplot(spec[row, :])
 
 
 def _colours(count: int) -> np.ndarray:
@@ -107,12 +108,12 @@ def _note(axes: "Axes", rank: int, value: float) -> None:
     axes.text(1.01, rank, f"{value:.2f}", va="center", fontsize=6, transform=axes.get_yaxis_transform())
 
 
-def _draw_spans(axes: "Axes", found: "QueryInspection", layer: int) -> None:
+def _draw_spans(axes: "Axes", found: "QueryInspection") -> None:
     _draw_truth(axes, found)
     for rank, colour in enumerate(_colours(len(found.order))):
         axes.plot(found.spans[rank], [rank] * 2, color=colour, linewidth=2.6, solid_capstyle="butt")
         _note(axes, rank, found.scores[rank])
-    _query_axis(axes, found, layer)
+    _query_axis(axes, found, 0)
     axes.set_title("predicted spans; right: score")
 
 
