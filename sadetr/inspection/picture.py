@@ -25,7 +25,8 @@ GIVEN = "0.35"
 def query_picture(found: "QueryInspection", label: str) -> "Figure":
     """One column per layer: anchors before and behind it, masks, attention; saliency below. What a method lacks is out.
 
-    Without anchors the predicted spans stand once, across the columns. Moment queries are ordered and coloured by their final score; grey bands are the ground truth.
+    Without anchors the predicted spans stand once, across the columns. Moment queries are ordered and coloured by their
+    final score; grey bands are the ground truth.
     """
     from matplotlib.figure import Figure
     from matplotlib.style import context
