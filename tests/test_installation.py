@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sadetr import installation
 
@@ -159,6 +160,17 @@ def test_a_checkout_reads_its_own_files_whatever_a_build_left_in_it(source):
     script = "from sadetr.installation import ROOT; from sadetr.layering import CONFIG; print(ROOT, CONFIG, sep='\\n')"
     assert done(call(sys.executable, "-c", script, cwd=source)).splitlines() == [str(source), str(source / "config")]
     shutil.rmtree(copy)
+
+
+def test_pip_takes_the_lines_that_environment_yml_has_for_it(source):
+    # conda writes them to a requirements file, which knows fewer options than the command line.
+    (lines,) = [
+        item["pip"]
+        for item in yaml.safe_load((source / "environment.yml").read_text())["dependencies"]
+        if isinstance(item, dict)
+    ]
+    (source / "lines.txt").write_text("\n".join(lines))
+    done(call(*PIP, "install", "--dry-run", *OFFLINE, "--requirement", "lines.txt", cwd=source))
 
 
 def test_commands_work_from_an_empty_folder(elsewhere):
