@@ -11,8 +11,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sadetr.errors import SettingsError
+from sadetr.installation import ROOT
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
+CONFIG = ROOT / "config"
 EXTENSIONS = "sadetr.extensions"
 """Entry point group of installed packages that add methods, experiments, scales or settings."""
 

@@ -228,7 +228,7 @@ class Workflow:
 
     def check_fingerprint(self, setting: str) -> str:
         """Of the data check."""
-        known = CONFIG / "sources" / f"{setting}.yaml"
+        known = find("sources", f"{setting}.yaml")
         parts = [self.dataset(setting).model_dump(mode="json"), known.read_text() if known.exists() else ""]
         parts += [] if self.generated else [self._stamps(setting)]
         return fingerprint(code_fingerprint("sadetr.data.verification.checks"), parts)

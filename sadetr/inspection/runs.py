@@ -17,7 +17,8 @@ from sadetr.experiments import (
     load_experiment,
     run_settings,
 )
-from sadetr.layering import CONFIG, Origins
+from sadetr.installation import ROOT
+from sadetr.layering import Origins
 from sadetr.provenance import code_fingerprint, config_fingerprint
 from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperValue, load_paper_table
@@ -127,7 +128,7 @@ def _origin(origins: Origins, location: tuple) -> str:
     if found is None:
         return DEFAULT
     path, section = found
-    shown = path.relative_to(CONFIG.parent) if path.is_relative_to(CONFIG.parent) else path
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     return f"{shown}: {'.'.join(map(str, section))}" if section else str(shown)
 
 
