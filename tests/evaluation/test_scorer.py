@@ -157,8 +157,6 @@ def test_missing_saliency_ranks_as_zero_and_a_top_clip_beyond_the_video_misses()
         ([prediction([])] * 2, [query([[0, 1]])], False, "twice"),
         ([prediction([[0, float("nan"), 1]])], [query([[0, 1]])], False, "NaN"),
         ([prediction([[3, 1, 1]])], [query([[0, 1]])], False, "ends before its start"),
-        ([prediction([])], [query([[0, 1]])], True, "no saliency_scores"),
-        ([prediction([])], [query([])], False, "no relevant_windows"),
         ([], [], False, "no annotations"),
     ],
 )
