@@ -6,7 +6,7 @@ Modules are imported inside the commands: only training needs torch, and a table
 import sys
 
 # Importing a module registers its subcommands.
-from sadetr.cli import data, evaluation, inspection, reporting, training, weights  # noqa: F401
+from sadetr.cli import data, evaluation, inspection, prediction, reporting, training, weights  # noqa: F401
 from sadetr.cli.options import app
 from sadetr.errors import SadetrError
 
