@@ -4,15 +4,17 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, make_layout
 from sadetr.configuration import resolve_corpus, resolve_dataset
-from sadetr.data.store import FeatureStore
 from sadetr.errors import SettingsError
 from sadetr.layout import Layout
+
+if TYPE_CHECKING:
+    from sadetr.data.store import FeatureStore
 
 
 class Part(StrEnum):
@@ -59,10 +61,12 @@ def _prepare(setting: str, layout: Layout) -> None:
         prepare(dataset, features, layout.data_root, out, code_fingerprint("sadetr.data.preparation"))
 
 
-def store_opener(setting: str, layout: Layout) -> Callable[[], FeatureStore]:
+def store_opener(setting: str, layout: Layout) -> "Callable[[], FeatureStore]":
     """Opens the feature store of a setting when it is called; prepares it first where it is not there, and says so."""
 
-    def open_store() -> FeatureStore:
+    def open_store() -> "FeatureStore":
+        from sadetr.data.store import FeatureStore
+
         path = layout.store(setting)
         if not path.exists():
             print(f"{path}: the features of {setting} are not prepared yet; preparing them", file=sys.stderr)

@@ -24,7 +24,7 @@ def predict(
     variant: Annotated[str | None, typer.Option(help="Variant that a file is of; default: the full method.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write; default: predicted/<checkpoint>.<split>.jsonl in the run's folder."),
+        typer.Option(help="File to write; default, of a run: predicted/<checkpoint>.<split>.jsonl in it."),
     ] = None,
     scale: Scale = "mini",
     results: Results = RESULTS,

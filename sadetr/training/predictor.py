@@ -97,7 +97,13 @@ def file_predictor(
         SettingsError: nobody says which method it is, or two say different ones.
         ResultsError: the file cannot be read, or is of a network of other sizes.
     """
-    weights, metadata = read_tensors(path)
+    try:
+        weights, metadata = read_tensors(path)
+    except ResultsError as error:
+        raise ResultsError(
+            f"{error}; correct the path, or import an official checkpoint first: python -m sadetr import-weights FILE "
+            "--method METHOD"
+        ) from error
     found = _origin(path) | {key: value for key, value in metadata.items() if key in ("method", "variant")}
     if method is None and "method" not in found:
         raise SettingsError(f"{path}: does not say which method it is of; add --method")
