@@ -48,7 +48,7 @@ def refuse_given(context: typer.Context, why: str, *names: str) -> None:
     """Raise SettingsError if one of the options ``names`` was given, which would do nothing."""
     for parameter in given_options(context):
         if parameter.name in names:
-            raise SettingsError(f"{why}: {parameter.opts[0]} does nothing beside it; leave one of them out")
+            raise SettingsError(f"{why}, so {parameter.opts[0]} does nothing here; leave it out")
 
 
 def print_paths(paths: list[Path]) -> None:

@@ -223,8 +223,8 @@ def _refusal(path: Path) -> str:
     """
     exported = path.with_name(f"{path.stem}.tensors.pt")
     return (
-        f"{path}: holds Python objects beside tensors, which are never unpickled here. If you trust the file, run these "
-        "lines of Python in the environment of the official code, whatever its version of torch:\n\n"
+        f"{path}: holds Python objects beside tensors, which are never unpickled here. If you trust the file, run "
+        "these lines of Python in the environment of the official code, whatever its version of torch:\n\n"
         "import inspect, torch\n"
         "old = 'weights_only' not in inspect.signature(torch.load).parameters\n"
         f"content = torch.load({str(path)!r}, map_location='cpu', **({{}} if old else {{'weights_only': False}}))\n"
