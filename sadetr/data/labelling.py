@@ -126,14 +126,15 @@ def refuse_unlabelled(dataset: DatasetSettings, files: Mapping[str, Path]) -> No
 
 
 def _any_row_has(path: Path, needs: Needs) -> bool:
-    names = [FIELDS[part] for part in needs]
+    names, row = [FIELDS[part] for part in needs], None
     try:
         with open(path, encoding="utf-8") as lines:
-            return any(
-                all(row.get(name) is not None for name in names) for row in map(json.loads, filter(str.strip, lines))
-            )
+            for row in map(json.loads, filter(str.strip, lines)):
+                if all(row.get(name) is not None for name in names):
+                    return True
     except (OSError, ValueError, AttributeError, RecursionError):
         return True
+    return row is None
 
 
 def left_out_of_training(queries: Sequence[Query], dataset: DatasetSettings) -> str:
