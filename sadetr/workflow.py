@@ -14,6 +14,7 @@ from sadetr.configuration import (
     resolve_features,
     resolve_simulation,
 )
+from sadetr.data.labelling import refuse_unlabelled
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.layering import CONFIG, find
@@ -175,6 +176,16 @@ class Workflow:
         if self.generated:
             return [self.data_root / "annotations" / setting]
         return list(self.layout.annotations(self.dataset(setting)).values())
+
+    def labelled_inputs(self, setting: str) -> list[Path]:
+        """The annotations of a setting that is trained on.
+
+        Raises:
+            DataError: a split that is trained or selected on has no labels; said before anything runs.
+        """
+        dataset = self.dataset(setting)
+        refuse_unlabelled(dataset, self.layout.annotations(dataset))
+        return self.annotation_inputs(setting)
 
     def data_inputs(self, setting: str) -> list[Path]:
         """What a feature store is made from. Official features are inputs too: they must be there.

@@ -192,7 +192,8 @@ def run_metrics(
             values = (_paper(use, metric) for use in uses if use.experiment.split == split and len(use.row.runs) == 1)
             paper = next((value for value in values if value is not None), None)
             line = MetricLine(split, metric, paper, _scores(experiment, row, metric, results, checkpoints))
-            if any(score.state == "scored" for score in line.scores.values()) or paper is not None:
+            known = any(score.state in ("scored", "no labels") for score in line.scores.values())
+            if known or paper is not None:
                 lines.append(line)
     return lines
 

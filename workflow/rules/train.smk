@@ -7,7 +7,7 @@
 rule train:
     input:
         store=lambda wildcards: f"{FOLDER}/features/{wildcards.run.split('/')[0]}",
-        annotations=lambda wildcards: flow.annotation_inputs(wildcards.run.split("/")[0]),
+        annotations=lambda wildcards: flow.labelled_inputs(wildcards.run.split("/")[0]),
     output:
         RUN.trained,
         checkpoints=directory(RUN.checkpoints),
