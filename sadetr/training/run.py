@@ -42,7 +42,9 @@ class Data:
     """All rows of every split."""
 
 
-def train(settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path) -> None:
+def train(
+    settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path, gpus: int = 0
+) -> None:
     """Train one run, or finish one that was interrupted.
 
     Args:
@@ -51,10 +53,11 @@ def train(settings: RunSettings, module: str, store_path: Path, annotations: dic
         store_path: prepared features.
         annotations: split -> annotation file.
         folder: of the run; created if needed.
+        gpus: that this job was given; with any, ``execution.device: auto`` does not fall back to the CPU.
 
     Raises:
         SadetrError: features, annotations or the folder are not usable; a split that is trained or selected on has no
-            labels.
+            labels; or there is no GPU where one must be.
     """
     run = RunFolder(folder)
     store = FeatureStore.open(store_path)
@@ -70,7 +73,7 @@ def train(settings: RunSettings, module: str, store_path: Path, annotations: dic
             run.state.unlink(missing_ok=True)
             return
         data = _read(settings, store, annotations)
-        with claimed_device(settings.execution.device) as device:
+        with claimed_device(settings.execution.device, allotted=gpus) as device:
             make_deterministic(settings.execution.threads)
             model = _build(settings, module).to(device)
             state = _load_state(run, _state_fingerprint(fingerprints, device))
