@@ -89,9 +89,8 @@ class MethodSettings(Record):
         try:
             return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
-            raise SettingsError(
-                f"config/methods/{self.name}.yaml: settings: {self.settings!r} cannot be imported ({error})"
-            ) from error
+            file = find("methods", f"{self.name}.yaml")
+            raise SettingsError(f"{file}: settings: {self.settings!r} cannot be imported ({error})") from error
 
 
 def _named(folder: str, name: str, config: Path) -> Path:

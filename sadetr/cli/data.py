@@ -9,6 +9,7 @@ import typer
 from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, make_layout
 from sadetr.configuration import resolve_corpus, resolve_dataset
 from sadetr.errors import SettingsError
+from sadetr.layering import find
 
 
 class Part(StrEnum):
@@ -98,7 +99,7 @@ def download(
     dataset, sources = resolve_dataset(setting, "paper"), load_sources(setting)
     if sources is None:
         raise SettingsError(
-            f"setting {setting!r}: no addresses are known; config/sources/{setting}.yaml would name them"
+            f"setting {setting!r}: no addresses are known; {find('sources', f'{setting}.yaml')} would name them"
         )
     if from_archive is not None:
         unpack_archive(dataset, sources, from_archive, data_root, print)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from sadetr.layering import CONFIG, load_yaml, validate
+from sadetr.layering import CONFIG, find, load_yaml, validate
 from sadetr.settings import Record
 
 Numbers = list[float]
@@ -104,17 +104,17 @@ class Sources(Record):
 
 @functools.cache
 def load_sources(setting: str, config: Path = CONFIG) -> Sources | None:
-    """Known files of a setting; None where ``config/sources/`` says nothing.
+    """Known files of a setting; None where neither ``config/sources/`` nor an extension says anything.
 
     Raises:
         SettingsError: the file holds an unknown key or a value of the wrong type.
     """
-    path = config / "sources" / f"{setting}.yaml"
+    path = find("sources", f"{setting}.yaml", config)
     if not path.exists():
         return None
     sources = validate(Sources, load_yaml(path), path)
     if sources.annotations_from is None:
         return sources
-    other = config / "sources" / f"{sources.annotations_from}.yaml"
+    other = find("sources", f"{sources.annotations_from}.yaml", config)
     shared = validate(Sources, load_yaml(other), other)
     return sources.model_copy(update={"annotations": shared.annotations})

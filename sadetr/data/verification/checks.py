@@ -39,7 +39,7 @@ def check_data(
     if scale.data == "generated":
         report.skipped.append("checksums and statistics of the official files: the data are generated")
     elif sources is None:
-        report.skipped.append(f"checksums and statistics: config/sources/{dataset.name}.yaml does not exist")
+        report.skipped.append(f"checksums and statistics: there is no sources/{dataset.name}.yaml (docs/data.md)")
     annotations = check_annotations(report, dataset, root, known)
     if scale.data == "simulated":
         report.skipped.append("feature files: this scale simulates its features")
