@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
     """Names from :data:`NOUNS`, or ``text``: what no format claims."""
 
 
-NPZ = Wanted("the .npz archive", frozenset({"npz"}))
+NPZ = Wanted("the .npz archive", frozenset({"npz", "zip"}))
 NPY = Wanted("the .npy array", frozenset({"npy"}))
 SAFETENSORS = Wanted("the safetensors file", frozenset({"safetensors"}))
 TORCH = Wanted("the checkpoint", frozenset({"torch"}))

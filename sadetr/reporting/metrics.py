@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sadetr.configuration import ScaleSettings
+from sadetr.disguise import PARQUET, disguise
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, Predictions, Row, RunId
 from sadetr.files import atomic_path
@@ -123,6 +124,8 @@ def _read_parquet(path: Path, remedy: str) -> pa.Table:
     except FileNotFoundError:
         raise ResultsError(f"{path}: no such file. {remedy}") from None
     except (pa.ArrowException, OSError) as error:
+        if found := disguise(path, PARQUET):
+            raise ResultsError(f"{path}: {found}") from error
         raise ResultsError(f"{path}: cannot be read as Parquet ({error}). Delete it. {remedy}") from error
 
 
