@@ -124,9 +124,9 @@ def _read_parquet(path: Path, remedy: str) -> pa.Table:
     except FileNotFoundError:
         raise ResultsError(f"{path}: no such file. {remedy}") from None
     except (pa.ArrowException, OSError) as error:
-        if found := disguise(path, PARQUET):
-            raise ResultsError(f"{path}: {found}") from error
-        raise ResultsError(f"{path}: cannot be read as Parquet ({error}). Delete it. {remedy}") from error
+        found = disguise(path, PARQUET)
+        reason = f"it {found.fault}" if found else error
+        raise ResultsError(f"{path}: cannot be read as Parquet ({reason}). Delete it. {remedy}") from error
 
 
 def read_metrics(path: Path | str) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from sadetr.configuration import resolve_dataset
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.errors import ResultsError, SettingsError
+from sadetr.evaluation.coverage import left_out
 from sadetr.evaluation.predictions import read_predictions
-from sadetr.evaluation.scorer import evaluate
+from sadetr.evaluation.scorer import metrics_of, score
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
 from sadetr.reporting.metrics import RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
@@ -91,9 +93,12 @@ def rescore(setting: str, layout: Layout) -> Path:
 def _score(
     path: Path, queries: Sequence[Query], dataset: DatasetSettings, shared: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """One row per metric of one prediction file."""
+    """One row per metric of one prediction file; queries that a metric leaves out are said on standard error."""
     predictions = read_predictions(path, queries, dataset.highlights)
-    metrics = evaluate(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
+    scores = score(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
+    if note := left_out(scores, queries):
+        print(f"ATTENTION: {path}: {note}", file=sys.stderr)
+    metrics = metrics_of(scores)
     shared = {**shared, "predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
 
