@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from sadetr.disguise import YAML, disguise, is_companion
 from sadetr.errors import SettingsError
 from sadetr.installation import ROOT
 
@@ -46,7 +47,11 @@ def find(folder: str, file: str, config: Path = CONFIG) -> Path:
 
 def named_files(folder: str, config: Path = CONFIG) -> list[str]:
     """Names of all settings files of a kind, those of extensions included."""
-    return sorted({path.stem for base in (config, *extension_folders()) for path in (base / folder).glob("*.yaml")})
+    return sorted({name for base in (config, *extension_folders()) for name in _names(base / folder)})
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.stem for path in folder.glob("*.yaml") if not is_companion(path.name)]
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -54,15 +59,19 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if found := disguise(path, YAML):
+            raise SettingsError(f"{path}: {found}") from None
         folders = [path.parent, *(folder / path.parent.name for folder in extension_folders())]
-        known = ", ".join(sorted(file.stem for folder in folders for file in folder.glob("*.yaml"))) or "none"
+        known = ", ".join(sorted({name for folder in folders for name in _names(folder)})) or "none"
         raise SettingsError(f"{path}: no such settings file. Known names: {known}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: cannot be read as YAML: {error}") from error
+        found = disguise(path, YAML)
+        raise SettingsError(f"{path}: {found or f'cannot be read as YAML: {error}'}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise SettingsError(f"{path}: expected keys and values, found a {type(content).__name__}")
+        found = disguise(path, YAML)
+        raise SettingsError(f"{path}: {found or f'expected keys and values, found a {type(content).__name__}'}")
     return content
 
 

@@ -21,6 +21,7 @@ EXEMPT_NAMES = (".settings", ".inspection")
 EXEMPT = {
     "sadetr",
     "sadetr.configuration",
+    "sadetr.disguise",
     "sadetr.errors",
     "sadetr.experiments",
     "sadetr.files",

@@ -18,9 +18,10 @@ from sadetr.configuration import (
 from sadetr.data.labelling import refuse_unlabelled
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
-from sadetr.layering import CONFIG, find
+from sadetr.layering import find
 from sadetr.layout import Layout, RunFolder
 from sadetr.provenance import code_fingerprint, config_fingerprint, fingerprint
+from sadetr.reporting.paper import tolerance_files
 from sadetr.reporting.published import LOGS, check_published, published_predictions
 from sadetr.settings import DatasetSettings, Record
 
@@ -170,9 +171,9 @@ class Workflow:
         return [path for path in paths if path.exists()]
 
     @property
-    def tolerances(self) -> Path:
+    def tolerances(self) -> list[Path]:
         """Written tolerances of the comparison."""
-        return CONFIG / "paper" / "tolerances.yaml"
+        return tolerance_files()
 
     def annotation_inputs(self, setting: str) -> list[Path]:
         """What holds the annotations: the generated folder, or the official files."""

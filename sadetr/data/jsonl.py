@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sadetr.disguise import HEAD, JSON_LINES, Wanted, disguise, of_content
 from sadetr.errors import DataError
 
 NUMBER = (int, float)
@@ -108,7 +109,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     """Rows of all lines that are not blank.
 
     Raises:
-        DataError: missing, empty, compressed, not UTF-8, or not one JSON object per line.
+        DataError: missing, empty, something else than text, not UTF-8, or not one JSON object per line.
     """
     lines = read_lines(path)
     last = max(lines)
@@ -120,7 +121,7 @@ def read_lines(path: Path) -> dict[int, str]:
     """1-based number -> text of all lines that are not blank.
 
     Raises:
-        DataError: missing, empty, compressed under a plain name, or not UTF-8.
+        DataError: missing, empty, something else than text, or not UTF-8.
     """
     lines = {number: line for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()}
     if not lines:
@@ -128,21 +129,25 @@ def read_lines(path: Path) -> dict[int, str]:
     return lines
 
 
-def read_text(path: Path) -> str:
-    """Content of a text file.
+def read_text(path: Path, wanted: Wanted = JSON_LINES) -> str:
+    """Content of a text file; ``wanted`` is what messages call it.
 
     Raises:
-        DataError: missing, unreadable, compressed, or not UTF-8 without a byte order mark.
+        DataError: missing, unreadable, something else than text, or not UTF-8 without a byte order mark.
     """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; check the path or the data root") from None
     except OSError as error:
+        if found := disguise(path, wanted):
+            raise DataError(f"{path}: {found}") from None
+        if isinstance(error, FileNotFoundError):
+            raise DataError(f"{path}: no such file; check the path or the data root") from None
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     if content.startswith(GZIP_MAGIC):
         place = "" if path.suffix == ".gz" else " under a plain name"
         raise DataError(f"{path}: line 1: is gzip-compressed{place}; decompress it with gunzip first")
+    if content and (found := of_content(content[:HEAD], wanted)):
+        raise DataError(f"{path}: {found}")
     if content.startswith(codecs.BOM_UTF8):
         raise DataError(f"{path}: line 1: begins with a byte order mark; save the file as UTF-8 without one")
     try:

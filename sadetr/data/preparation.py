@@ -7,7 +7,6 @@ to the shortest.
 
 import hashlib
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,10 +18,12 @@ from rich.console import Console
 from rich.progress import track
 
 from sadetr.data.annotations import Query, read_annotations
+from sadetr.data.places import check_names, present, spelled_otherwise
 from sadetr.data.store import StoreWriter
 from sadetr.data.verification import manifest
 from sadetr.data.verification.arrays import DAMAGE
 from sadetr.data.words import look_up, read_word_vectors, split_words
+from sadetr.disguise import NPY, NPZ, disguise, is_companion
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
 
@@ -60,6 +61,7 @@ def prepare(
     folder = data_root / "annotations" / dataset.annotations_in
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
     queries = read_queries(annotations, dataset.clip_length)
+    check_names(queries)
     durations = video_durations(queries)
     folder = data_root / "features" / dataset.name
     for stream in dataset.video_streams:
@@ -196,19 +198,21 @@ def video_durations(queries: Iterable[Query]) -> dict[str, float]:
     return durations
 
 
-def _check_complete(folder: Path, names: Iterable[str]) -> None:
+def _check_complete(folder: Path, names: Sequence[str]) -> None:
     """Find missing files by one listing, before anything is packed."""
-    present = _listing(folder)
-    missing = [name for name in names if name not in present]
+    listed = _listing(folder, names)
+    missing = [name for name in names if name not in listed]
     if missing:
         raise DataError(
             f"{folder / missing[0]}: feature file missing ({len(missing)} missing in this folder). Every annotated "
             "video and query needs one: unpack the feature archive again, or correct data_root."
+            f"{spelled_otherwise(missing[0])}"
         )
 
 
-def _check_no_unknown_text(folder: Path, known: Iterable[str]) -> None:
-    unknown = sorted(name for name in _listing(folder) - set(known) if name.endswith(".npz"))
+def _check_no_unknown_text(folder: Path, known: Sequence[str]) -> None:
+    strangers = _listing(folder, known) - set(known)
+    unknown = sorted(name for name in strangers if name.endswith(".npz") and not is_companion(Path(name).name))
     if unknown:
         raise DataError(
             f"{folder / unknown[0]}: text features of a qid that no annotation has ({len(unknown)} such files). "
@@ -216,9 +220,9 @@ def _check_no_unknown_text(folder: Path, known: Iterable[str]) -> None:
         )
 
 
-def _listing(folder: Path) -> set[str]:
+def _listing(folder: Path, names: Sequence[str]) -> set[str]:
     try:
-        return {entry.name for entry in os.scandir(folder)}
+        return present(folder, names)
     except OSError as error:
         raise DataError(
             f"{folder}: feature folder cannot be read ({error.strerror}). Unpack the feature archive there, or correct "
@@ -230,7 +234,7 @@ def _read_array(file: Path, stream: VideoStream | TokenFiles, row_name: str) -> 
     """The checked array (rows, stream.width) of one feature file as float32."""
     remedy = "Extract or download this file again."
     key = stream.key if file.suffix == ".npz" else None
-    what = "the array" if key is None else repr(key)
+    what, wanted = ("the array", NPY) if key is None else (repr(key), NPZ)
     try:
         # Opened here because np.load leaves a damaged archive open.
         with open(file, "rb") as content:
@@ -238,15 +242,16 @@ def _read_array(file: Path, stream: VideoStream | TokenFiles, row_name: str) -> 
             bare = isinstance(loaded, np.ndarray)
             keys = [] if bare else loaded.files
             array = loaded if bare else loaded[key] if key in keys else None
-    except FileNotFoundError as error:
-        raise DataError(f"{file}: feature file missing. {remedy}") from error
     except DAMAGE as error:
+        if found := disguise(file, wanted):
+            raise DataError(f"{file}: {found}") from error
+        if isinstance(error, FileNotFoundError):
+            raise DataError(f"{file}: feature file missing. {remedy}") from error
         raise DataError(
             f"{file}: truncated or corrupt {file.suffix} file ({type(error).__name__}: {error}). {remedy}"
         ) from error
-    if bare != (key is None):
-        wanted = "a bare .npy array" if key is None else f"an .npz archive with a key {key!r}"
-        raise DataError(f"{file}: not {wanted} in spite of its name. {remedy}")
+    if (bare != (key is None) or array is None) and (found := disguise(file, wanted)):
+        raise DataError(f"{file}: {found}")
     if array is None:
         raise DataError(f"{file}: no key {key!r}; the file has {', '.join(keys) or 'no keys'}. {remedy}")
     if array.ndim != 2 or array.dtype.kind != "f":

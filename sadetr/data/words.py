@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query
+from sadetr.disguise import TEXT, disguise
 from sadetr.errors import DataError
 
 Vectors = dict[str, NDArray[np.float32]]
@@ -39,27 +40,37 @@ def read_word_vectors(file: Path, words: Iterable[str], width: int) -> Vectors:
         width: numbers per word.
 
     Raises:
-        DataError: missing file, a malformed line (named), or none of the words is known.
+        DataError: missing file, something else than text, a malformed line (named), or none of the words is known.
     """
-    wanted = {word.encode("utf-8"): word for word in words}
-    vectors: Vectors = {}
     try:
-        # The file holds a gigabyte: bytes, a line at a time, and only wanted lines are parsed.
-        with open(file, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                columns = count_numbers(line)
-                if columns != width:
-                    raise DataError(
-                        f"{file}: line {number}: {columns} numbers behind the word, the setting says {width}; use the "
-                        "file that the setting names, correct text_stream.width, or download the file again"
-                    )
-                word, _, numbers = line.partition(b" ")
-                if word in wanted:
-                    vectors.setdefault(wanted[word], parse_vector(file, number, numbers))
-    except FileNotFoundError:
-        raise DataError(f"{file}: word vectors missing; download and unpack them there, or correct data_root") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        vectors = _look_through(file, {word.encode("utf-8"): word for word in words}, width)
+    except (OSError, DataError) as error:
+        if found := disguise(file, TEXT):
+            raise DataError(f"{file}: {found}") from error
+        if isinstance(error, FileNotFoundError):
+            raise DataError(
+                f"{file}: word vectors missing; download and unpack them there, or correct data_root"
+            ) from None
+        if isinstance(error, OSError):
+            raise DataError(f"{file}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        raise
+    return vectors
+
+
+def _look_through(file: Path, wanted: dict[bytes, str], width: int) -> Vectors:
+    vectors: Vectors = {}
+    # The file holds a gigabyte: bytes, a line at a time, and only wanted lines are parsed.
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            columns = count_numbers(line)
+            if columns != width:
+                raise DataError(
+                    f"{file}: line {number}: {columns} numbers behind the word, the setting says {width}; use the "
+                    "file that the setting names, correct text_stream.width, or download the file again"
+                )
+            word, _, numbers = line.partition(b" ")
+            if word in wanted:
+                vectors.setdefault(wanted[word], parse_vector(file, number, numbers))
     if wanted and not vectors:
         raise DataError(
             f"{file}: holds none of the {len(wanted)} words of the queries; it must list lower-case English words"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.labelling import labelled_in, left_out_of_scores, scored_parts
 from sadetr.errors import DataError, SettingsError
+from sadetr.evaluation.coverage import counted_queries, left_out
 from sadetr.evaluation.formats import FORMATS, differences_table, metrics_tables
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import Scores, metrics_of, score
@@ -76,19 +77,23 @@ def evaluate_command(
         rows = baseline_rows(baseline, truth, training=training, clip_length=dataset.clip_length, seed=seed)
     scores = _score(rows, truth, dataset)
     metrics = metrics_of(scores)
+    counted = counted_queries(scores, list(metrics))
     report: dict[str, Any] = {
         "setting": dataset.name,
         "predictions": predictor.name if predictor is not None else baseline or str(predictions),
         "queries": len(truth),
         "metrics": metrics,
+        "counted": counted,
     }
     contributions = contributions_of(scores) if bootstrap or against or queries else None
     intervals = confidence_intervals(contributions, bootstrap, seed) if bootstrap else None
-    tables = metrics_tables(metrics, intervals)
+    tables = metrics_tables(metrics, counted, intervals)
+    incomplete = {report["predictions"]: left_out(scores, truth)}
     if intervals is not None:
         report["intervals"] = intervals
     if against is not None:
         other = _score(_read_predictions(against, truth, dataset), truth, dataset)
+        incomplete[str(against)] = left_out(other, truth)
         differences = paired_permutation_test(contributions, contributions_of(other), seed)
         tables.append(differences_table(metrics, metrics_of(other), differences))
         report["against"] = str(against)
@@ -102,6 +107,10 @@ def evaluate_command(
     if queries is not None:
         atomic_write_text(queries, _contributions_csv(contributions, truth))
     _print(f"{report['predictions']}: {len(truth)} queries, {dataset.name}", tables)
+    # Last, where it is read: some queries are missing from a mean that is compared with others'.
+    for name, note in incomplete.items():
+        if note:
+            print(f"ATTENTION: {name}: {note}")
 
 
 def submit_command(
@@ -119,12 +128,15 @@ def submit_command(
         DataError: names the first line at fault; nothing is written then.
         ResultsError: the zip cannot be written.
     """
-    counts = {}
+    checked = {}
     for split, path, annotations in (("val", val, val_annotations), ("test", test, test_annotations)):
         truth = read_annotations(annotations, dataset.clip_length)
-        counts[split] = validate_submission(path, truth, dataset.clip_length)
+        checked[split] = validate_submission(path, truth, dataset.clip_length)
     write_submission(out, val, test)
-    _print(f"{out}: " + ", ".join(f"{MEMBERS[split]} ({count} queries)" for split, count in counts.items()))
+    _print(f"{out}: " + ", ".join(f"{MEMBERS[split]} ({found.count} queries)" for split, found in checked.items()))
+    for split, path in (("val", val), ("test", test)):
+        for note in checked[split].notes:
+            print(f"note: {path}: {note}")
 
 
 def _read_truth(annotations: Path, dataset: DatasetSettings) -> list[Query]:

@@ -42,21 +42,23 @@ FORMATS: dict[str, Callable[[Metrics], dict[str, Any]] | None] = {
 """Writers of the JSON file; None stands for this project's own structure, unrounded."""
 
 
-def metrics_tables(metrics: Metrics, intervals: Intervals | None = None) -> "list[Table]":
-    """Moment retrieval by length range and, where there is any, highlight detection by level."""
+def metrics_tables(metrics: Metrics, counted: Mapping[str, int], intervals: Intervals | None = None) -> "list[Table]":
+    """Moment retrieval by length range, the queries behind it, and, where there is any, highlight detection by level."""
     moments = _table("moment retrieval", MOMENT_COLUMNS)
+    queries = _table("queries counted", ("R1, mIoU", "mAP"))
     for name in RANGES:
         prefix = "" if name == FULL else f"{name}/"
         cells = (_cell(f"{prefix}{column}", metrics, intervals) for column in MOMENT_COLUMNS)
-        counted = metrics[f"{prefix}mIoU"] is not None
-        moments.add_row(_label(name, intervals) if counted else f"{name} (no queries)", *cells)
+        numbers = [counted[f"{prefix}{metric}"] for metric in ("mIoU", "mAP")]
+        moments.add_row(_label(name, intervals) if numbers[0] else f"{name} (no queries)", *cells)
+        queries.add_row(name, *map(str, numbers))
     if "HD_mAP" not in metrics:
-        return [moments]
-    highlights = _table("highlight detection", ("mAP", "HIT@1"))
+        return [moments, queries]
+    highlights = _table("highlight detection", ("mAP", "HIT@1", "queries"))
     for level in LEVELS:
         cells = (_cell(f"{metric}@{level}", metrics, intervals) for metric in ("HD_mAP", "HIT@1"))
-        highlights.add_row(_label(level, intervals), *cells)
-    return [moments, highlights]
+        highlights.add_row(_label(level, intervals), *cells, str(counted[f"HD_mAP@{level}"]))
+    return [moments, queries, highlights]
 
 
 def differences_table(metrics: Metrics, other: Metrics, differences: "Mapping[str, Difference | None]") -> "Table":

@@ -1,7 +1,9 @@
 """The zip that the QVHighlights evaluation server took: predictions of val and test under fixed names."""
 
 import zipfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,43 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time of the zip's members, so that equal predictions give equal archives."""
 
 
-def validate_submission(path: Path | str, queries: Sequence[Query], clip_length: float) -> int:
-    """Check every line of a prediction file for the server; returns the number of lines.
+@dataclass
+class Checked:
+    """A prediction file that the server takes."""
 
-    Each query has exactly one line with its own vid, ten windows by descending score within the video, and one
-    saliency score per clip. One score too few is accepted: the published features of some videos are a clip short.
+    count: int = 0
+    """Lines."""
+    unusual: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """What the format allows but may not be meant -> numbers of the lines."""
+
+    @property
+    def notes(self) -> list[str]:
+        """One sentence per kind."""
+        return [
+            f"{what}: {len(lines):,} of {self.count:,} lines (first: line {lines[0]})"
+            for what, lines in self.unusual.items()
+        ]
+
+
+def validate_submission(path: Path | str, queries: Sequence[Query], clip_length: float) -> Checked:
+    """Check every line of a prediction file for the server.
+
+    Each query has exactly one line with its own vid, at least one window, and one saliency score per clip. One score
+    too few is accepted: the published features of some videos are a clip short. The format fixes neither the number
+    of windows nor their order nor where they end; what is unusual there is noted.
 
     Raises:
         DataError: names the first line at fault.
     """
     index = {query.qid: query for query in queries}
-    count = 0
+    checked = Checked()
     for row, prediction in iterate_predictions(path, queries, highlights=True):
-        _check(row, prediction, index[prediction["qid"]], clip_length)
-        count += 1
-    return count
+        query = index[prediction["qid"]]
+        _check(row, prediction, query, clip_length)
+        for what in _unusual(prediction[WINDOWS], query):
+            checked.unusual[what].append(row.number)
+        checked.count += 1
+    return checked
 
 
 def write_submission(out: Path | str, val: Path | str, test: Path | str) -> None:
@@ -52,17 +76,18 @@ def _check(row: Row, prediction: dict[str, Any], query: Query, clip_length: floa
     row.get("query", (str,))
     if row.get("vid", (str,)) != query.vid:
         row.fail(f"vid is {prediction['vid']!r} but qid {query.qid!r} belongs to {query.vid!r}", "correct vid or qid")
-    windows = prediction[WINDOWS]
-    if len(windows) != MAX_PREDICTIONS:
-        row.fail(f"{len(windows)} windows", f"the server takes {MAX_PREDICTIONS}")
-    scores = [score for _, _, score in windows]
-    if scores != sorted(scores, reverse=True):
-        row.fail("windows are not ordered by descending score", "put the best window first")
-    for start, end, _ in windows:
-        if end > query.duration + TOLERANCE:
-            row.fail(
-                f"window [{start:g}, {end:g}] ends after the video of {query.duration:g} s", "clamp it to the duration"
-            )
+    if not prediction[WINDOWS]:
+        row.fail(f"{WINDOWS} is empty", "the server reads the first window of every query: give at least one")
     clips, found = clip_count(query.duration, clip_length), len(prediction[SALIENCY])
     if found not in (clips, clips - 1):
         row.fail(f"{found} saliency scores for {clips} clips", "give one score per clip")
+
+
+def _unusual(windows: Sequence[Sequence[float]], query: Query) -> Iterator[str]:
+    if len(windows) > MAX_PREDICTIONS:
+        yield f"more than {MAX_PREDICTIONS} windows, of which mAP counts the first {MAX_PREDICTIONS}"
+    scores = [score for _, _, score in windows]
+    if scores != sorted(scores, reverse=True):
+        yield "windows not ordered by descending score, while R1 counts the first one"
+    if any(end > query.duration + TOLERANCE for _, end, _ in windows):
+        yield "windows that end after their video"

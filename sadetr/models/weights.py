@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from sadetr.disguise import SAFETENSORS, TORCH, disguise
 from sadetr.errors import ResultsError
 
 Rules = Mapping[str, str]
@@ -200,6 +201,8 @@ def read_official(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     # A malformed pickle makes torch raise whatever its bytes lead to.
     except Exception as error:
+        if found := disguise(path, SAFETENSORS if path.suffix == ".safetensors" else TORCH):
+            raise ResultsError(f"{path}: {found}") from error
         foreign = isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error)
         # Torch's own text advises to unpickle the file after all.
         what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__

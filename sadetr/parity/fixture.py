@@ -10,6 +10,7 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
+from sadetr.disguise import SAFETENSORS, disguise
 from sadetr.errors import DataError
 
 GIVEN = ("input", "target", "weight")
@@ -114,7 +115,8 @@ def read_fixture(path: Path) -> Fixture:
             described = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path}: not a readable safetensors file: {error}") from None
+        found = disguise(Path(path), SAFETENSORS) or f"not a readable safetensors file: {error}"
+        raise DataError(f"{path}: {found}") from None
     try:
         meta = json.loads(described["meta"])
     except (KeyError, ValueError):

@@ -13,6 +13,7 @@ from sadetr.configuration import ScaleSettings
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.files import atomic_write_text
+from sadetr.layering import find
 from sadetr.layout import Layout
 from sadetr.reporting.comparison import (
     FAILING,
@@ -31,7 +32,7 @@ from sadetr.reporting.figures import absent_logs, convergence_figure, write_figu
 from sadetr.reporting.grids import write_grid
 from sadetr.reporting.metrics import ScaleResults, gather
 from sadetr.reporting.panels import qualitative_figure
-from sadetr.reporting.paper import PAPER, load_paper_table, load_tolerances
+from sadetr.reporting.paper import load_paper_table, load_tolerances
 from sadetr.reporting.qualitative import panels
 from sadetr.reporting.renderers import write_table
 from sadetr.reporting.seeds import write_seeds
@@ -140,7 +141,7 @@ def _seeds(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -
 
 def _settings(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """The settings of one run per row beside the paper's."""
-    grid = settings_table(experiment, scale, source, PAPER / f"{experiment.name}.csv")
+    grid = settings_table(experiment, scale, source, find("paper", f"{experiment.name}.csv"))
     return write_grid(grid, source.folder / "tables")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query
+from sadetr.disguise import is_companion
 from sadetr.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -38,7 +39,7 @@ def read_frames(folder: Path, query: Query, count: int) -> list[Frame]:
 
 
 def _from_images(folder: Path, places: Sequence[float]) -> list[Frame]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_companion(path.name))
     if not files:
         raise DataError(f"{folder}: holds no frame; expected files that end in {', '.join(sorted(SUFFIXES))}")
     return [_decode(path.read_bytes(), path) for path in (files[int(place * len(files))] for place in places)]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from sadetr.configuration import ScaleSettings
 from sadetr.data.labelling import part_of
+from sadetr.disguise import PARQUET, disguise
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, Predictions, Row, RunId
 from sadetr.files import atomic_path
@@ -126,7 +127,9 @@ def _read_parquet(path: Path, remedy: str) -> pa.Table:
     except FileNotFoundError:
         raise ResultsError(f"{path}: no such file. {remedy}") from None
     except (pa.ArrowException, OSError) as error:
-        raise ResultsError(f"{path}: cannot be read as Parquet ({error}). Delete it. {remedy}") from error
+        found = disguise(path, PARQUET)
+        reason = f"it {found.fault}" if found else error
+        raise ResultsError(f"{path}: cannot be read as Parquet ({reason}). Delete it. {remedy}") from error
 
 
 def read_metrics(path: Path | str) -> pa.Table:

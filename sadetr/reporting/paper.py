@@ -11,9 +11,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sadetr.disguise import CSV, disguise
 from sadetr.errors import SettingsError
 from sadetr.experiments import Row
-from sadetr.layering import CONFIG, find, load_yaml, validate
+from sadetr.layering import CONFIG, extension_folders, find, load_yaml, validate
 from sadetr.settings import Record
 
 PAPER = CONFIG / "paper"
@@ -89,7 +90,8 @@ def load_paper_table(name: str, config: Path = CONFIG) -> PaperTable:
         with open(path, encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
             if reader.fieldnames != columns:
-                raise SettingsError(f"{path}: the first line must be {','.join(columns)!r}")
+                found = disguise(path, CSV) or f"the first line must be {','.join(columns)!r}"
+                raise SettingsError(f"{path}: {found}")
             for record in reader:
                 value = _parse(record, f"{path}, line {reader.line_num}")
                 if values.setdefault((value.row, value.metric), value) is not value:
@@ -98,7 +100,8 @@ def load_paper_table(name: str, config: Path = CONFIG) -> PaperTable:
                         f"{path}, line {reader.line_num}: {cell} appears twice; remove one of the lines"
                     )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{path}: cannot be read ({error}). Each table needs its paper numbers there.") from error
+        found = disguise(path, CSV) or f"cannot be read ({error}). Each table needs its paper numbers there."
+        raise SettingsError(f"{path}: {found}") from error
     return PaperTable(path, values)
 
 
@@ -131,11 +134,26 @@ class Tolerances(Record):
         return self.settings.get(setting, {}).get(metric, self.__pydantic_extra__.get(metric))
 
 
+def tolerance_files(folder: Path = PAPER) -> list[Path]:
+    """``<folder>/tolerances.yaml``, and the file of this name of every extension that has one."""
+    added = [base / PAPER.name / "tolerances.yaml" for base in extension_folders()]
+    return [folder / "tolerances.yaml", *(path for path in added if path.exists())]
+
+
 def load_tolerances(folder: Path = PAPER) -> Tolerances:
     """Read ``<folder>/tolerances.yaml``; the reason for each number stands there as a comment.
+
+    Extensions add metrics and benchmark settings to it; what is written down already stays.
 
     Raises:
         SettingsError: the file is missing or a tolerance is not a positive number.
     """
-    path = folder / "tolerances.yaml"
-    return validate(Tolerances, load_yaml(path), path)
+    first, *added = tolerance_files(folder)
+    tolerances = validate(Tolerances, load_yaml(first), first)
+    for path in added:
+        # How exactly published predictions must come out is not an extension's to say.
+        more = validate(Tolerances, {"rescored": tolerances.rescored, **load_yaml(path)}, path)
+        settings = {name: {**more.settings.get(name, {}), **own} for name, own in tolerances.settings.items()}
+        metrics = {**more.__pydantic_extra__, **tolerances.__pydantic_extra__}
+        tolerances = Tolerances(rescored=tolerances.rescored, settings={**more.settings, **settings}, **metrics)
+    return tolerances

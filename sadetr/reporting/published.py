@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sadetr.data.jsonl import read_text
+from sadetr.disguise import CSV, is_companion
 from sadetr.errors import DataError
 from sadetr.experiments import Predictions
-from sadetr.layering import CONFIG
+from sadetr.layering import CONFIG, named_files
 from sadetr.settings import DatasetSettings
 
 LOGS = "convergence.csv"
@@ -25,7 +26,7 @@ def check_published(root: Path | None, config: Path = CONFIG) -> None:
     Raises:
         DataError: names the first one and where it belongs.
     """
-    settings = sorted(path.stem for path in (config / "settings").glob("*.yaml"))
+    settings = named_files("settings", config)
     for path in _visible(root):
         if path.is_dir() and path.name not in settings:
             raise DataError(f"{path}: no such benchmark setting; rename the folder to one of {', '.join(settings)}")
@@ -59,7 +60,7 @@ def left_aside(root: Path | None, setting: str) -> list[Path]:
 def _visible(folder: Path | None) -> list[Path]:
     if folder is None or not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not is_companion(path.name))
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read_curves(path: Path, metrics: Sequence[str]) -> dict[tuple[str, str], Cur
     Raises:
         DataError: names file, line and what is wrong with it.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(path, CSV), newline=""), strict=True)
     points: dict[tuple[str, str], dict[int, float]] = {}
     try:
         header = reader.fieldnames or []

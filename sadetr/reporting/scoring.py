@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from sadetr.configuration import resolve_dataset
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.labelling import labelled_in, labelled_share, left_out_of_scores, scored_parts
 from sadetr.errors import ResultsError, SettingsError
+from sadetr.evaluation.coverage import left_out
 from sadetr.evaluation.predictions import read_predictions
-from sadetr.evaluation.scorer import evaluate
+from sadetr.evaluation.scorer import metrics_of, score
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
 from sadetr.reporting.metrics import LABELLED, RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
@@ -100,9 +102,15 @@ def _read(path: Path, dataset: DatasetSettings) -> list[Query]:
 def _score(
     path: Path, queries: Sequence[Query], dataset: DatasetSettings, shared: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """One row per metric of one prediction file, and the share of labelled queries where it is not all."""
+    """One row per metric of one prediction file, and the share of labelled queries where it is not all.
+
+    Queries that a metric leaves out are said on standard error.
+    """
     predictions = read_predictions(path, queries, dataset.highlights and labelled_in(queries, ("saliency",)))
-    metrics = evaluate(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
+    scores = score(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
+    if note := left_out(scores, queries):
+        print(f"ATTENTION: {path}: {note}", file=sys.stderr)
+    metrics = metrics_of(scores)
     for part in scored_parts(dataset.highlights):
         share = labelled_share(queries, part)
         metrics |= {LABELLED[part]: share} if share < 100 else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sadetr.configuration import ScaleSettings
+from sadetr.disguise import CSV, disguise
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.experiments import Experiment, Row, run_settings
 from sadetr.layout import RunFolder
@@ -137,7 +138,7 @@ def _load_paper(path: Path) -> dict[str, dict[str, str]]:
                 raise SettingsError(f"{path}: the first line must be {','.join(['row', *COLUMNS, 'note'])!r}")
             return {record["row"]: record for record in reader}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{path}: cannot be read ({error})") from error
+        raise SettingsError(f"{path}: {disguise(path, CSV) or f'cannot be read ({error})'}") from error
 
 
 def _printed(value: str | float) -> str:

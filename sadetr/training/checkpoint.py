@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from sadetr.disguise import SAFETENSORS, disguise
 from sadetr.errors import ResultsError
 from sadetr.files import atomic_write_bytes
 
@@ -117,7 +118,8 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, json.loads((file.metadata() or {}).get("metadata", "{}"))
     except (OSError, safetensors.SafetensorError) as error:
-        raise ResultsError(f"{path}: cannot be read as a checkpoint ({error})") from error
+        found = disguise(Path(path), SAFETENSORS) or f"cannot be read as a checkpoint ({error})"
+        raise ResultsError(f"{path}: {found}") from error
 
 
 def digest(weights: Weights) -> str:

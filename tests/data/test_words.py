@@ -65,7 +65,7 @@ FAULTS = {
     "nan": ("the 1 nan 3\n", r"line 1: .*not a finite number"),
     "cut off": ("a 1 2 3\nthe 1", r"line 2: 1 numbers"),
     "other words": ("chat 1 2 3\n", r"holds none of the 1 words"),
-    "empty": ("", r"holds none of the 1 words"),
+    "empty": ("", r"is empty"),
 }
 
 

@@ -69,6 +69,42 @@ def test_metrics_are_printed_and_written_unrounded(dataset, files, capsys):
         assert text in printed
 
 
+def without_windows(path, *qids):
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    write_predictions(path, [row | ({"pred_relevant_windows": []} if row["qid"] in qids else {}) for row in rows])
+
+
+def test_every_metric_says_how_many_queries_it_counts(dataset, files, capsys):
+    without_windows(files / "bad.jsonl", 4, 7, 9)
+    evaluate_command(
+        dataset, files / "gt.jsonl", files / "bad.jsonl", out=files / "m.json", queries=files / "q.csv", bootstrap=5
+    )
+    report = json.loads((files / "m.json").read_text())
+    assert report["counted"].keys() == report["metrics"].keys()
+    with open(files / "q.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    # The contributions of single queries are the independent count.
+    assert {name: sum(row[name] != "" for row in rows) for name in report["counted"]} == report["counted"]
+    assert {report["counted"][name] for name in ("R1@0.5", "mIoU", "HD_mAP@Fair", "HIT@1", "short/R1@0.7")} == {30}
+    assert {report["counted"][name] for name in ("mAP", "mAP@0.75", "short/mAP")} == {27}
+    assert report["counted"]["long/mAP"] == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "ATTENTION" in last
+    assert "mAP counts 27 of 30 queries: 3 have no predicted window (first: qid 4)" in last
+
+
+def test_nothing_is_said_where_every_query_counts(dataset, files, capsys):
+    evaluate_command(dataset, files / "gt.jsonl", files / "bad.jsonl", against=files / "good.jsonl")
+    assert "ATTENTION" not in capsys.readouterr().out
+
+
+def test_of_two_files_the_incomplete_one_is_named(dataset, files, capsys):
+    without_windows(files / "good.jsonl", 2)
+    evaluate_command(dataset, files / "gt.jsonl", files / "bad.jsonl", against=files / "good.jsonl")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "ATTENTION" in line]
+    assert f"{files / 'good.jsonl'}: mAP counts 29 of 30 queries: 1 has no" in line
+
+
 def test_benchmarks_without_saliency_have_no_highlight_metrics(dataset, files, capsys):
     dataset = dataset.model_copy(update={"highlights": False})
     evaluate_command(dataset, files / "gt.jsonl", files / "bad.jsonl", out=files / "m.json", format="moment-detr")

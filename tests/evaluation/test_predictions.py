@@ -128,7 +128,7 @@ def test_a_wrong_kind_of_file_is_named(file, content, message):
 def test_an_absent_file_is_named(file):
     with pytest.raises(DataError, match="no such file"):
         read_predictions(file)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, not the JSON Lines file"):
         read_predictions(file.parent)
 
 

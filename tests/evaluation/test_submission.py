@@ -23,10 +23,31 @@ def file(tmp_path):
 
 def test_a_valid_file_passes_also_with_features_one_clip_short(file):
     write_predictions(file, [row(2), row(1, pred_saliency_scores=[0.0] * 9)])
-    assert validate_submission(file, QUERIES, 2.0) == 2
+    checked = validate_submission(file, QUERIES, 2.0)
+    assert (checked.count, checked.notes) == (2, [])
 
 
 WINDOWS = row(1)["pred_relevant_windows"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_the_format_fixes_no_number_of_windows(file, count):
+    write_predictions(file, [row(2), row(1, pred_relevant_windows=WINDOWS[:count])])
+    assert validate_submission(file, QUERIES, 2.0).notes == []
+
+
+@pytest.mark.parametrize(
+    ("windows", "note"),
+    [
+        ([*WINDOWS, [0.0, 4.0, 0.0]], "more than 10 windows, of which mAP counts the first 10"),
+        (WINDOWS[::-1], "not ordered by descending score"),
+        ([[0.0, 22.0, 2.0], *WINDOWS], "end after their video"),
+    ],
+)
+def test_what_the_format_allows_but_is_unusual_is_noted(file, windows, note):
+    write_predictions(file, [row(2), row(1, pred_relevant_windows=windows)])
+    notes = validate_submission(file, QUERIES, 2.0).notes
+    assert any(note in each and each.endswith(": 1 of 2 lines (first: line 2)") for each in notes), notes
 
 
 @pytest.mark.parametrize(
@@ -35,9 +56,8 @@ WINDOWS = row(1)["pred_relevant_windows"]
         (row(2), "line 2: qid 2 was already used"),
         (row(3), "line 2: qid 3 is not in the annotations"),
         (row(1, vid="v2"), "line 2: vid is 'v2' but qid 1 belongs to 'v1'"),
-        (row(1, pred_relevant_windows=WINDOWS[:9]), "line 2: 9 windows"),
-        (row(1, pred_relevant_windows=WINDOWS[::-1]), "line 2: windows are not ordered"),
-        (row(1, pred_relevant_windows=[[0, 22, 2.0], *WINDOWS[1:]]), "line 2: window .* ends after the video"),
+        (row(1, pred_relevant_windows=[]), "line 2: pred_relevant_windows is empty; .* at least one"),
+        (row(1, pred_relevant_windows=[[8, 4, 0.5]]), "line 2: window .* ends before its start"),
         (row(1, pred_saliency_scores=[0.0] * 8), "line 2: 8 saliency scores for 10 clips"),
         (row(1, pred_saliency_scores=[0.0] * 11), "line 2: 11 saliency scores for 10 clips"),
     ],

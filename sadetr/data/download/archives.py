@@ -1,5 +1,7 @@
 """Unpacking archives from elsewhere: only regular files, only what was asked for, never outside the target."""
 
+import gzip
+import lzma
 import os
 import secrets
 import shutil
@@ -12,11 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
+from sadetr.disguise import ARCHIVE, Wanted, disguise, is_companion
 from sadetr.errors import DownloadError
 from sadetr.installation import document
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-_JUNK = "__MACOSX"
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError),
+)
+_BLOCK = 512
+"""Bytes of a tar archive's header; two empty ones end it."""
+
+
+_ZIP_OR_TAR = Wanted("the archive", frozenset({"zip", "tar"}))
+"""A compressed file that holds no tar archive is none of these."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,9 @@ class Member:
 def unpack(archive: Path, provides: dict[str, str], target: Path) -> dict[str, int]:
     """Unpack the folders and files that are keys of ``provides`` to their places below ``target``.
 
-    A key is found at whatever depth it lies in the archive; everything else in there is left alone. All is unpacked to
-    a temporary folder first: a place appears complete or not at all. Places that exist already are kept.
+    A key is found at whatever depth it lies in the archive; everything else in there is left alone, and so are hidden
+    files and what operating systems add. All is unpacked to a temporary folder first: a place appears complete or not
+    at all. Places that exist already are kept.
 
     Returns:
         Place -> number of files, for the places that were filled.
@@ -85,7 +97,7 @@ def _unpack_to(archive: Path, wanted: dict[str, str], folder: Path) -> dict[str,
 
 def _place(parts: tuple[str, ...], wanted: dict[str, str]) -> tuple[str, str] | None:
     """The place that a member belongs to, and its path below the target; None where nobody wants it."""
-    if parts[0] == _JUNK or parts[-1].startswith("._"):
+    if any(map(is_companion, parts)):
         return None
     for key, place in wanted.items():
         names = PurePosixPath(key).parts
@@ -98,16 +110,14 @@ def _place(parts: tuple[str, ...], wanted: dict[str, str]) -> tuple[str, str] | 
 def _members(archive: Path, folder: Path) -> Iterator[Member]:
     """Regular files in order, every member checked before the next is read."""
     if not archive.is_file():
-        raise DownloadError(f"{archive}: no such file.")
+        raise DownloadError(f"{archive}: {disguise(archive, ARCHIVE) or 'no such file'}.")
     if zipfile.is_zipfile(archive):
         yield from _zip_members(archive)
     elif tarfile.is_tarfile(archive):
         yield from _tar_members(archive, folder)
     else:
-        raise DownloadError(
-            f"{archive}: neither a zip nor a tar archive. If it is a small file, the browser may have saved a page "
-            "instead of the archive."
-        )
+        found = disguise(archive, ARCHIVE) or disguise(archive, _ZIP_OR_TAR)
+        raise DownloadError(f"{archive}: neither a zip nor a tar archive{f': it {found}' if found else ''}.")
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:
@@ -139,6 +149,12 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
                 raise _unsafe(archive, info.name, "it is a link")
             with content:
                 yield Member(info.name, content)
+        # The reader takes any end for the end: an archive that was cut between two files would pass as whole.
+        if opened.fileobj.read(_BLOCK) != bytes(_BLOCK):
+            raise tarfile.ReadError("the two empty blocks that end a tar archive are missing: cut off")
+        # To the end of the stream: compressors put their checksum there.
+        while opened.fileobj.read(1 << 20):
+            pass
 
 
 def _check_name(archive: Path, name: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from sadetr.data.download.archives import unpack
 from sadetr.data.download.transfer import Transfer, checksum
 from sadetr.data.sources import AnnotationSource, Archive, Sources
+from sadetr.disguise import JSON_LINES, disguise
 from sadetr.errors import DownloadError
 from sadetr.settings import DatasetSettings
 
@@ -37,12 +38,8 @@ def _download_annotation(
 ) -> None:
     file = root / place
     if file.exists():
-        found = checksum(file)
-        if known is not None and found != known.sha256:
-            raise DownloadError(
-                f"{file}: another file lies here: sha256 {found}, official {known.sha256}. Move it away and run this "
-                "command again."
-            )
+        if known is not None:
+            _check_present(file, known.sha256)
         say(f"{place}: already there")
         return
     if known is None or not known.urls:
@@ -52,6 +49,17 @@ def _download_annotation(
         return
     Transfer(file, known.sha256, known.bytes).fetch(known.urls)
     say(f"{place}: fetched and verified")
+
+
+def _check_present(file: Path, sha256: str) -> None:
+    content = f"sha256 {checksum(file)}" if file.is_file() else "no file at all"
+    if content != f"sha256 {sha256}":
+        found = disguise(file, JSON_LINES)
+        what = f"; it {found.fault}" if found else ""
+        raise DownloadError(
+            f"{file}: another file lies here: {content}, official {sha256}{what}. Move it away and run this command "
+            "again."
+        )
 
 
 def download_features(dataset: DatasetSettings, sources: Sources, root: Path, dry_run: bool, say: Say) -> None:

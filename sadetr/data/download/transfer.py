@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sadetr.data.download.progress import Progress
+from sadetr.disguise import ANYTHING, HEAD, of_content
 from sadetr.errors import DownloadError
 from sadetr.installation import document
 
@@ -199,12 +200,25 @@ class Transfer:
         if self.sha256 is not None:
             found = checksum(self._part)
             if found != self.sha256:
+                what = self._disguise()
                 self._discard()
-                raise DownloadError(f"{url}: wrong content: sha256 {found}, expected {self.sha256}. Nothing was kept.")
+                raise DownloadError(
+                    f"{url}: wrong content: sha256 {found}, expected {self.sha256}{what and f' ({what})'}. Nothing was "
+                    "kept."
+                )
+        elif what := self._disguise():
+            self._discard()
+            raise DownloadError(f"{url}: what the server sent {what}. Nothing was kept.")
         with open(self._part, "rb") as part:
             os.fsync(part.fileno())
         os.replace(self._part, self.target)
         self._state.unlink(missing_ok=True)
+
+    def _disguise(self) -> str:
+        """What came instead of the file, as far as that shows; '' where nothing speaks against it."""
+        with open(self._part, "rb") as part:
+            found = of_content(part.read(HEAD), ANYTHING)
+        return "" if found is None else found.fault
 
     def _done(self) -> int:
         return self._part.stat().st_size if self._part.exists() else 0

@@ -11,6 +11,7 @@ from sadetr.data.sources import AnnotationSource, Sources
 from sadetr.data.verification.findings import Place, Report
 from sadetr.data.verification.labels import check_labels
 from sadetr.data.verification.statistics import compare, measure, measure_clips, shown
+from sadetr.disguise import JSON_LINES, disguise
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings
 
@@ -48,8 +49,10 @@ def check_annotations(report: Report, dataset: DatasetSettings, root: Path, sour
         known = sources.annotations.get(name) if sources else None
         path = root / place
         if not path.is_file():
+            found = disguise(path, JSON_LINES)
             what = f"annotation file of split {split!r} is missing"
-            report.add("error", what, f"Run {report.refill}, or correct the data root.", [place], _from(known))
+            places = [Place(place, None, found.fault if found else "")]
+            report.add("error", what, f"Run {report.refill}, or correct the data root.", places, _from(known))
             complete = False
             continue
         lines, faultless = _check_rows(report, dataset, path, place)

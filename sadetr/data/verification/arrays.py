@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from sadetr.disguise import AGAIN, NPY, NPZ, disguise
+
 DAMAGE: tuple[type[Exception], ...] = (
     *(OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError, MemoryError),
     *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error),
@@ -31,6 +33,8 @@ class ArrayCheck:
     bad_row: int | None = None
     """First row, from 0, that holds NaN or infinity."""
     all_zero: bool = False
+    remedy: str = ""
+    """Where it is another than for the other faults of this kind."""
 
 
 UNREADABLE = "unreadable"
@@ -49,10 +53,18 @@ def check_array(file: Path, key: str, headers_only: bool) -> ArrayCheck:
     try:
         with open(file, "rb") as content:
             if file.suffix == ".npz":
-                return _check_archive(content, key, headers_only)
+                check = _check_archive(content, key, headers_only)
+                return (_disguised(file) or check) if check.fault == NO_KEY else check
             return _check_npy(content, headers_only, os.fstat(content.fileno()).st_size)
     except DAMAGE as error:
-        return ArrayCheck(fault=UNREADABLE, detail=f"{type(error).__name__}: {error}")
+        return _disguised(file) or ArrayCheck(fault=UNREADABLE, detail=f"{type(error).__name__}: {error}")
+
+
+def _disguised(file: Path) -> ArrayCheck | None:
+    found = disguise(file, NPZ if file.suffix == ".npz" else NPY)
+    if found is None:
+        return None
+    return ArrayCheck(fault=UNREADABLE, detail=found.fault, remedy="" if found.remedy == AGAIN else found.remedy)
 
 
 def _check_archive(content: IO[bytes], key: str, headers_only: bool) -> ArrayCheck:

@@ -1,8 +1,10 @@
 """All checks of one setting, in order; none stops at the first fault."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from sadetr.configuration import ScaleSettings
+from sadetr.data.places import name_fault
 from sadetr.data.sources import Sources
 from sadetr.data.verification import manifest
 from sadetr.data.verification.annotations import Annotations, check_annotations
@@ -41,6 +43,8 @@ def check_data(
     elif sources is None:
         report.skipped.append(f"checksums and statistics: there is no sources/{dataset.name}.yaml (docs/data.md)")
     annotations = check_annotations(report, dataset, root, known)
+    if scale.data != "simulated":
+        annotations = _without_misplaced(report, dataset, annotations)
     if scale.data == "simulated":
         unlabelled = [query for query in annotations.queries if query.windows is None]
         if unlabelled:
@@ -56,6 +60,20 @@ def check_data(
     if store is not None:
         _check_prepared(report, dataset, root, annotations, store, quick)
     return report
+
+
+def _without_misplaced(report: Report, dataset: DatasetSettings, annotations: Annotations) -> Annotations:
+    """Report names that lead out of the feature folders; their queries are left out of what follows."""
+    kept, places = [], []
+    for query in annotations.queries:
+        faults = [(name, fault) for name in (query.vid, str(query.qid)) if (fault := name_fault(name))]
+        file = f"annotations/{dataset.annotations_in}/{annotations.files[str(query.qid)]}"
+        places += [Place(file, None, f"qid {query.qid!r}: {name!r} {fault}") for name, fault in faults]
+        kept += [] if faults else [query]
+    if places:
+        remedy = "Name videos and queries by the path of their files below the stream's folder."
+        report.add("error", "names of videos or queries lead to no file in the feature folders", remedy, places)
+    return replace(annotations, queries=kept, complete=annotations.complete and not places)
 
 
 def _check_features(

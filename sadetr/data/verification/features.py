@@ -4,17 +4,19 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from sadetr.data.places import present, spelled_otherwise
 from sadetr.data.sources import Archive, Sources
 from sadetr.data.verification import arrays
 from sadetr.data.verification.annotations import Annotations
 from sadetr.data.verification.arrays import ArrayCheck, check_array
 from sadetr.data.verification.findings import Place, Report, Severity
 from sadetr.data.verification.parallel import in_parallel
+from sadetr.disguise import is_companion
 from sadetr.settings import DatasetSettings, TokenFiles
 
 AGAIN = "Unpack or download these files again."
 KINDS = {
-    arrays.UNREADABLE: ("feature files cannot be read (truncated or corrupt)", AGAIN),
+    arrays.UNREADABLE: ("feature files cannot be read (truncated or corrupt, or not what their name says)", AGAIN),
     arrays.NO_KEY: ("feature files lack the array that the setting names", "Correct the stream's key in the setting."),
     arrays.NOT_FLOAT: ("feature files hold no floating-point numbers", AGAIN),
     arrays.NOT_2D: ("feature files hold no table of rows", AGAIN),
@@ -99,18 +101,19 @@ def check_folder(
     if not path.is_dir():
         report.add("error", f"folder of {folder.label} is missing", _put(report, folder), [folder.place], folder.source)
         return {}
-    present = {entry.name for entry in path.iterdir()}
-    _check_names(report, folder, present, complete, strangers)
-    wanted = {name: path / file for name, file in folder.names.items() if file in present}
+    found_here = present(path, folder.names.values())
+    _check_names(report, folder, found_here, complete, strangers)
+    wanted = {name: path / file for name, file in folder.names.items() if file in found_here}
     found = in_parallel(lambda file: check_array(file, folder.key, headers_only), wanted.values(), folder.label)
     checks = dict(zip(wanted, found, strict=True))
-    faults: dict[str, list[Place]] = defaultdict(list)
+    faults: dict[tuple[str, str], list[Place]] = defaultdict(list)
     for name, check in checks.items():
         if check.fault:
-            faults[check.fault].append(Place(folder.file(name), check.bad_row, check.detail))
-    for kind, places in faults.items():
+            faults[check.fault, check.remedy].append(Place(folder.file(name), check.bad_row, check.detail))
+    for (kind, own), places in faults.items():
         what, remedy = KINDS[kind]
-        report.add("error", f"{folder.label}: {what}", remedy, places, folder.source)
+        own = own and f"{own[0].upper()}{own[1:]}."
+        report.add("error", f"{folder.label}: {what}", own or remedy, places, folder.source)
     blank = [folder.file(name) for name, check in checks.items() if check.all_zero]
     if blank:
         report.add("warning", f"{folder.label}: feature files hold only zeros", "Check how they were extracted.", blank)
@@ -119,17 +122,19 @@ def check_folder(
     return checks
 
 
-def _check_names(report: Report, folder: FeatureFolder, present: set[str], complete: bool, strangers: Severity) -> None:
-    missing = [folder.file(name) for name, file in folder.names.items() if file not in present]
+def _check_names(report: Report, folder: FeatureFolder, found: set[str], complete: bool, strangers: Severity) -> None:
+    missing = {folder.file(name): file for name, file in folder.names.items() if file not in found}
     if missing:
-        other = {".npz": ".npy", ".npy": ".npz"}[Path(missing[0]).suffix]
-        if all(str(Path(file).with_suffix(other).name) in present for file in missing):
-            what = f"{folder.label}: files are {other}, the setting expects {Path(missing[0]).suffix}"
+        suffix = next(iter(missing))[-4:]
+        other = {".npz": ".npy", ".npy": ".npz"}[suffix]
+        if all(f"{file.removesuffix(suffix)}{other}" in found for file in missing.values()):
+            what = f"{folder.label}: files are {other}, the setting expects {suffix}"
             report.add("error", what, "Correct the stream's suffix in the setting.", [folder.place])
         else:
             what = f"{folder.label}: feature files are missing ({len(missing):,} of {len(folder.names):,})"
-            report.add("error", what, _put(report, folder), missing, folder.source)
-    unknown = present - set(folder.names.values())
+            remedy = _put(report, folder) + next(filter(None, map(spelled_otherwise, missing.values())), "")
+            report.add("error", what, remedy, missing, folder.source)
+    unknown = {name for name in found - set(folder.names.values()) if not is_companion(Path(name).name)}
     extra = [f"{folder.place}/{name}" for name in sorted(unknown) if name.endswith((".npz", ".npy"))]
     # Rows that could not be read own files that would look like strangers here.
     if extra and complete:
@@ -144,8 +149,9 @@ def _other_prefix(report: Report, folder: FeatureFolder, root: Path, prefix: str
     """Whether no expected file is there, but all under the other naming that official archives use."""
     other = "" if prefix else "qid"
     path = root / folder.place
-    present = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    if present.isdisjoint(folder.names.values()) and present.issuperset(f"{other}{qid}.npz" for qid in folder.names):
+    others = [f"{other}{qid}.npz" for qid in folder.names]
+    found = present(path, [*others, *folder.names.values()]) if path.is_dir() else set()
+    if found.isdisjoint(folder.names.values()) and found.issuperset(others):
         what = f"text features are named '{other}<qid>.npz', the setting expects '{prefix}<qid>.npz'"
         report.add("error", what, f"Set text_stream.prefix to '{other}' in the setting.", [folder.place])
         return True

@@ -9,6 +9,7 @@ from sadetr.data.verification.annotations import Annotations
 from sadetr.data.verification.features import where_from
 from sadetr.data.verification.findings import Place, Report
 from sadetr.data.words import bare_word, count_numbers, parse_vector
+from sadetr.disguise import TEXT, disguise
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, WordVectors
 
@@ -32,6 +33,10 @@ def check_words(
     place = f"features/{dataset.name}/{stream.file}"
     source = where_from(dataset, sources, stream.file)
     path = root / place
+    found = disguise(path, TEXT)
+    if found is not None:
+        report.add("error", f"file of word vectors {found.fault}", f"To mend: {found.remedy}.", [place], source)
+        return
     if not path.is_file():
         remedy = f"Put it there, or run {report.refill}."
         report.add("error", "file of word vectors is missing", remedy, [place], source)
