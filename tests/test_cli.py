@@ -7,7 +7,7 @@ import sys
 import pytest
 
 COMMANDS = (
-    *("runs", "explain", "generate", "download", "check-data", "prepare", "train", "evaluate", "submit"),
+    *("runs", "explain", "generate", "download", "check-data", "prepare", "train", "predict", "evaluate", "submit"),
     *("gather", "table", "figure", "comparison", "compare"),
 )
 

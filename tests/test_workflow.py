@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sadetr.errors import DataError
 from sadetr.workflow import Workflow
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +91,21 @@ def test_official_inputs_are_the_files_that_the_setting_names(tmp_path):
     }
     folders = {"slowfast_features", "clip_features", "clip_text_features"}
     assert {tmp_path / "features/tacos" / folder for folder in folders} < set(flow.data_inputs("tacos"))
+
+
+def test_a_selection_split_without_labels_is_refused_by_the_plan(tmp_path):
+    folder = tmp_path / "annotations/tacos"
+    folder.mkdir(parents=True)
+    row = '{"qid": 1, "query": "q", "vid": "v", "duration": 9'
+    for split in ("train", "val", "test"):
+        (folder / f"{split}.jsonl").write_text(row + ', "relevant_windows": [[0, 4]]}\n')
+    flow = Workflow({"scale": "paper", "data_root": str(tmp_path)})
+    assert flow.labelled_inputs("tacos") == flow.annotation_inputs("tacos")
+    (folder / "test.jsonl").write_text(row + "}\n")
+    with pytest.raises(DataError, match=r"tacos/test.jsonl: no row has relevant_windows, so checkpoint 'best' cannot"):
+        flow.labelled_inputs("tacos")
+    # Missing files are for others to name.
+    assert flow.labelled_inputs("qvhighlights")
 
 
 def test_a_feature_file_that_is_overwritten_in_place_is_checked_again(tmp_path):

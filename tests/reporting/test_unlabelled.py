@@ -143,10 +143,8 @@ def figure4(tmp_path, official):
         ]
         write_predictions(source.layout.run(run_id("full")).prediction("best", "val"), rows)
         row = Row("full", {"Method": "SA-DETR"}, (run_id("full"),), "best", None)
-        figure = Experiment(
-            "figure4", "figure", 4, "qualitative", "", "val", "best", ("mIoU",), ("Method",), (row,), ""
-        )
-        return figure, source
+        shared = ("figure4", "figure", 4, "qualitative", "", "val", "best", ("mIoU",), ("Method",))
+        return Experiment(*shared, (row,), ""), source
 
     return make
 
