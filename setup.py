@@ -37,7 +37,8 @@ class BuildWithBundle(build_py):
     def run(self) -> None:
         """Build anew: setuptools leaves files in ``build/`` that the repository no longer has, and would ship them."""
         if not self.editable_mode:
-            shutil.rmtree(Path(self.build_lib, PACKAGE), ignore_errors=True)
+            for package in {name.partition(".")[0] for name in self.packages}:
+                shutil.rmtree(Path(self.build_lib, package), ignore_errors=True)
         super().run()
 
     def _bundle(self) -> Files:

@@ -139,8 +139,9 @@ def elsewhere(wheel, tmp_path_factory):
 def test_the_wheel_holds_all_that_is_used_and_nothing_else(wheel):
     bundled = {f"sadetr/bundle/{name}" for folder in BUNDLED for name in visible(ROOT / folder)}
     assert {"sadetr/bundle/Snakefile", "sadetr/bundle/workflow/rules/common.smk"} < bundled
+    packages = {path.parent for path in ROOT.glob("*/__init__.py")} - {ROOT / "tests"}
     found = content(wheel)
-    assert set(found) == bundled | visible(ROOT / "sadetr")
+    assert set(found) == bundled.union(*map(visible, packages))
     assert b"an older file\n" not in found.values()
 
 
