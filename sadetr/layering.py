@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from sadetr.disguise import YAML, disguise, is_companion
 from sadetr.errors import SettingsError
+from sadetr.installation import ROOT
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
+CONFIG = ROOT / "config"
 EXTENSIONS = "sadetr.extensions"
 """Entry point group of installed packages that add methods, experiments, scales or settings."""
 

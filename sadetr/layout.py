@@ -105,6 +105,10 @@ class RunFolder:
         """Predictions of one checkpoint on one split, in submission format."""
         return self.predictions / f"{checkpoint}.{split}.jsonl"
 
+    def predicted(self, checkpoint: str, split: str) -> Path:
+        """What ``predict`` writes. Apart from :attr:`predictions`, which is of the training and counts for its date."""
+        return self.path / "predicted" / f"{checkpoint}.{split}.jsonl"
+
     @property
     def state(self) -> Path:
         """What an unfinished training continues from; gone once it is finished."""

@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sadetr.installation import PACKAGE, ROOT
 from sadetr.settings import RunSettings
-
-PACKAGE = Path(__file__).resolve().parent
 
 # Modules whose effect on a result is wholly in the resolved settings (which have a fingerprint of their own), or that
 # cannot change a number: reading configuration, naming things, writing files. So are modules of these names:
@@ -26,6 +25,7 @@ EXEMPT = {
     "sadetr.errors",
     "sadetr.experiments",
     "sadetr.files",
+    "sadetr.installation",
     "sadetr.layering",
     "sadetr.provenance",
     "sadetr.settings",
@@ -124,12 +124,15 @@ def _imports(tree: ast.Module, module: str, path: Path, packages: set[str]) -> I
 
 
 def commit() -> str:
-    """Git commit of the checkout, with ``-dirty`` where tracked files are changed; ``unknown`` outside one."""
+    """Git commit of the checkout, with ``-dirty`` where tracked files are changed; ``unknown`` outside one.
+
+    The repository of a user who keeps an installation inside it, in a virtual environment say, is another one.
+    """
     try:
-        run = functools.partial(
-            subprocess.run, cwd=PACKAGE.parent, capture_output=True, text=True, check=True, timeout=20
-        )
-        head = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+        run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, check=True, timeout=20)
+        head, inside = run(["git", "rev-parse", "HEAD", "--show-prefix"]).stdout.splitlines()
+        if inside:
+            return "unknown"
         return head + ("-dirty" if run(["git", "status", "--porcelain", "-uno"]).stdout.strip() else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"

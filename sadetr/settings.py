@@ -257,10 +257,13 @@ class TrainingSettings(Record):
     max_grad_norm: PositiveFloat = 0.1
     schedule: ScheduleSettings = ScheduleSettings()
     bucket_batches: PositiveInt = 1
-    """Shuffled batches whose samples are sorted by video length among themselves, against padding. 1, plain shuffling
-    as in the field, is right where videos are about equally long."""
+    """D76: shuffled batches whose samples are sorted by video length among themselves, against padding. 1 is plain
+    shuffling, as in the field."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""
+    diagnostics: Annotated[int, Field(ge=0)] = 0
+    """Epochs between those whose first batch has its gradient norms, per loss term and part of the network, and the
+    spread of its predicted spans written to the history; 0: none. No effect on the trained bits."""
 
 
 class ExecutionSettings(Record):

@@ -108,6 +108,15 @@ def test_a_record_of_another_kind_starts_afresh(tmp_path):
     assert resolve_dataset("qvhighlights", own).text_stream == WordVectors(width=50)
 
 
+def test_words_may_keep_their_punctuation(tmp_path):
+    own = scale_file(tmp_path, "settings: {charades_sta_vgg: {dataset: {text_stream: {strip_punctuation: false}}}}")
+    stream = resolve_dataset("charades_sta_vgg", "mini").text_stream
+    assert stream.strip_punctuation
+    assert resolve_dataset("charades_sta_vgg", own).text_stream == stream.model_copy(
+        update={"strip_punctuation": False}
+    )
+
+
 def test_corpora_are_layered_like_everything_else(tmp_path):
     own = scale_file(tmp_path, "corpus: {train_queries: 7}\nsettings: {tacos: {corpus: {clips: 50}}}")
     default = resolve_corpus("tacos", "mini")

@@ -1,4 +1,4 @@
-"""The three lists of dependencies agree."""
+"""The three lists of dependencies agree, and the Pythons that are promised are those that are tested."""
 
 import re
 import tomllib
@@ -8,6 +8,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 # conda-forge names that differ from PyPI's
@@ -54,3 +55,24 @@ def test_readme_names_the_commands(command):
 
 def test_ci_runs_the_readme_test_command():
     assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_promised_python_is_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: "
+    promised = [line.removeprefix(prefix) for line in project["classifiers"] if line.startswith(prefix)]
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    assert [job["strategy"]["matrix"]["python-version"] for job in jobs.values()] == [promised]
+    assert project["requires-python"] == f">={min(promised, key=Version)}"
+    assert f"Python {promised[0]} to {promised[-1]}" in (ROOT / "requirements.lock").read_text()
+    assert f"Python {promised[0]} to {promised[-1]}" in (ROOT / "README.md").read_text()
+
+
+def test_every_python_of_the_matrix_runs_the_one_script():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    (steps,) = [job["steps"] for job in jobs.values()]
+    (command,) = [step for step in steps if "run" in step]
+    # `make` takes its interpreter from the environment.
+    assert command["run"] == "bash .ci/run"
+    assert command["env"] == {"PYTHON": "python${{ matrix.python-version }}"}
+    assert "PYTHON ?= " in (ROOT / "Makefile").read_text()

@@ -1,8 +1,10 @@
 """Subcommands that make, fetch, check and prepare data."""
 
+import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +12,10 @@ from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, 
 from sadetr.configuration import resolve_corpus, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.layering import find
+from sadetr.layout import Layout
+
+if TYPE_CHECKING:
+    from sadetr.data.store import FeatureStore
 
 
 class Part(StrEnum):
@@ -34,12 +40,17 @@ def generate(setting: Setting, scale: Scale = "mini", results: Results = RESULTS
 @app.command()
 def prepare(setting: Setting, scale: Scale = "mini", results: Results = RESULTS, data_root: DataRoot = None) -> None:
     """Check features and pack them into a memory-mapped store; the simulated scale makes them from the annotations."""
+    layout = make_layout(scale, results, data_root)
+    _prepare(setting, layout)
+    print(f"feature store of {setting}: {layout.store(setting)}")
+
+
+def _prepare(setting: str, layout: Layout) -> None:
     from sadetr.configuration import resolve_features, resolve_simulation
     from sadetr.provenance import code_fingerprint
 
-    layout = make_layout(scale, results, data_root)
+    scale, out = layout.scale.reference, layout.store(setting)
     dataset, features = resolve_dataset(setting, scale), resolve_features(setting, scale)
-    out = layout.store(setting)
     if layout.scale.data == "simulated":
         from sadetr.data.simulation import simulate
 
@@ -49,7 +60,21 @@ def prepare(setting: Setting, scale: Scale = "mini", results: Results = RESULTS,
         from sadetr.data.preparation import prepare
 
         prepare(dataset, features, layout.data_root, out, code_fingerprint("sadetr.data.preparation"))
-    print(f"feature store of {setting}: {out}")
+
+
+def store_opener(setting: str, layout: Layout) -> "Callable[[], FeatureStore]":
+    """Opens the feature store of a setting when it is called; prepares it first where it is not there, and says so."""
+
+    def open_store() -> "FeatureStore":
+        from sadetr.data.store import FeatureStore
+
+        path = layout.store(setting)
+        if not path.exists():
+            print(f"{path}: the features of {setting} are not prepared yet; preparing them", file=sys.stderr)
+            _prepare(setting, layout)
+        return FeatureStore.open(path)
+
+    return open_store
 
 
 @app.command(name="check-data")

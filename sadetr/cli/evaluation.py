@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, known_run, make_layout
+from sadetr.cli.data import store_opener
+from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, Setting, app, known_run, make_layout, refuse_given
 from sadetr.configuration import resolve_dataset
 from sadetr.errors import SettingsError
 
@@ -23,6 +24,11 @@ def evaluate(
         Path | None,
         typer.Option(help="What mean_span learns from; default, without --annotations: the scale's own."),
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Predict with this file, of import-weights or of a run, and score that.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Method of a --checkpoint that does not say it.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Variant of a --checkpoint; default: the full method.")] = None,
     split: Annotated[str, typer.Option(help="Split to score where no --annotations are given.")] = "val",
     setting: Setting = "qvhighlights",
     out: Annotated[Path | None, typer.Option(help="Also write the metrics as JSON.")] = None,
@@ -37,7 +43,7 @@ def evaluate(
     results: Results = RESULTS,
     data_root: DataRoot = None,
 ) -> None:
-    """Score a run, a prediction file, or a trivial predictor."""
+    """Score a run, a prediction file, a trivial predictor, or a checkpoint."""
     layout = make_layout(scale, results, data_root)
     if run is not None:
         _refuse_all_but(context, "run", "scale", "results", "data_root")
@@ -45,6 +51,8 @@ def evaluate(
 
         print(score_run(known_run(run, scale), layout))
         return
+    if checkpoint is None:
+        refuse_given(context, "there is no --checkpoint", "method", "variant")
     from sadetr.evaluation.command import evaluate_command
 
     dataset = resolve_dataset(setting, scale)
@@ -53,6 +61,11 @@ def evaluate(
         if split not in files:
             raise SettingsError(f"no split {split!r} in setting {setting!r}; known: {', '.join(files)}")
         annotations, train_annotations = files[split], train_annotations or files[dataset.train_split]
+    predictor = None
+    if checkpoint is not None:
+        from sadetr.training.predictor import file_predictor
+
+        predictor = file_predictor(checkpoint, setting, layout, method, variant, store_opener(setting, layout))
     evaluate_command(
         dataset,
         annotations,
@@ -60,6 +73,7 @@ def evaluate(
         baseline,
         train_annotations,
         out,
+        predictor=predictor,
         format=output_format,
         bootstrap=bootstrap,
         against=against,
@@ -70,13 +84,8 @@ def evaluate(
 
 def _refuse_all_but(context: typer.Context, *names: str) -> None:
     """Raise SettingsError if an option that would do nothing beside ``--run`` was given."""
-    for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name).name == "COMMANDLINE"
-        if given and parameter.name not in names:
-            option = parameter.opts[0]
-            raise SettingsError(
-                f"--run scores a finished run into its folder: {option} does nothing beside it; leave one of them out"
-            )
+    others = [parameter.name for parameter in context.command.params if parameter.name not in names]
+    refuse_given(context, "--run scores a finished run into its folder", *others)
 
 
 @app.command()

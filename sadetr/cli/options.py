@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sadetr.configuration import load_scale
+from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, canonical
 from sadetr.layout import Layout
 
@@ -35,6 +36,19 @@ def make_layout(scale: str, results: Path, data_root: Path | None = None) -> Lay
 def known_run(text: str, scale: str) -> RunId:
     """Parse and resolve; another variant of the same network stands for its canonical run."""
     return canonical(RunId.parse(text), scale)
+
+
+def given_options(context: typer.Context) -> list[typer.core.TyperOption]:
+    """Options that stand on the command line."""
+    sources = {parameter: context.get_parameter_source(parameter.name) for parameter in context.command.params}
+    return [parameter for parameter, source in sources.items() if source.name == "COMMANDLINE"]
+
+
+def refuse_given(context: typer.Context, why: str, *names: str) -> None:
+    """Raise SettingsError if one of the options ``names`` was given, which would do nothing."""
+    for parameter in given_options(context):
+        if parameter.name in names:
+            raise SettingsError(f"{why}, so {parameter.opts[0]} does nothing here; leave it out")
 
 
 def print_paths(paths: list[Path]) -> None:

@@ -32,7 +32,7 @@ class Query:
     windows: NDArray[np.float64] | None
     """(n, 2) start and end in seconds, start < end."""
     relevant_clip_ids: NDArray[np.int64] | None
-    """(m,) clips inside the windows, ascending."""
+    """(m,) clips inside the windows, ascending; None without saliency."""
     saliency: NDArray[np.int64] | None
     """(m, 3) one score from 0 to 4 per annotator."""
 
@@ -97,7 +97,7 @@ def parse_row(row: Row, clip_length: float) -> Query:
 
 
 def _windows(row: Row, duration: float) -> NDArray[np.float64] | None:
-    if "relevant_windows" not in row:
+    if not row.has("relevant_windows"):
         return None
     windows = row.table("relevant_windows", 2)
     if not windows:
@@ -113,7 +113,8 @@ def _windows(row: Row, duration: float) -> NDArray[np.float64] | None:
 
 
 def _saliency(row: Row, clips: int) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    if "relevant_clip_ids" not in row and "saliency_scores" not in row:
+    if not row.has("saliency_scores"):
+        # Clip ids alone say no more than the windows do.
         return None, None
     ids = row.numbers("relevant_clip_ids", (int,))
     scores = row.table("saliency_scores", ANNOTATORS, (int,))

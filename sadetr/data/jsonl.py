@@ -57,6 +57,10 @@ class Row:
     def __contains__(self, name: str) -> bool:
         return name in self._fields
 
+    def has(self, name: str) -> bool:
+        """Whether the field is there and not null."""
+        return self._fields.get(name) is not None
+
     def fail(self, fault: str, remedy: str) -> NoReturn:
         """Raise a RowError that points at this line."""
         raise RowError(self.path, self.number, fault, remedy)

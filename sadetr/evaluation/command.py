@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sadetr.data.annotations import Query, read_annotations
-from sadetr.errors import SettingsError
+from sadetr.data.labelling import labelled_in, left_out_of_scores, scored_parts
+from sadetr.errors import DataError, SettingsError
 from sadetr.evaluation.coverage import counted_queries, left_out
 from sadetr.evaluation.formats import FORMATS, differences_table, metrics_tables
 from sadetr.evaluation.predictions import read_predictions
@@ -23,6 +25,9 @@ from sadetr.evaluation.submission import MEMBERS, validate_submission, write_sub
 from sadetr.files import atomic_write_text
 from sadetr.settings import DatasetSettings
 
+if TYPE_CHECKING:
+    from sadetr.training.predictor import Predictor
+
 
 def evaluate_command(
     dataset: DatasetSettings,
@@ -32,6 +37,7 @@ def evaluate_command(
     train_annotations: Path | None = None,
     out: Path | None = None,
     *,
+    predictor: "Predictor | None" = None,
     format: str = "flat",
     bootstrap: int | None = None,
     against: Path | None = None,
@@ -43,7 +49,8 @@ def evaluate_command(
     Args:
         dataset: the benchmark's setting.
         annotations: ground truth.
-        predictions, baseline: exactly one of them: a file for the same split, or a name from the baselines.
+        predictions, baseline, predictor: exactly one of them: a file for the same split, a name from the baselines, or
+            a network with weights.
         train_annotations: what a baseline may learn from.
         out: JSON file for all metrics; in the format "flat" with intervals and comparison where asked for.
         format: "flat" (unrounded), "moment-detr" or "cg-detr" (those evaluators' structure).
@@ -57,10 +64,12 @@ def evaluate_command(
         DataError: an input file is missing or malformed.
         ResultsError: an output cannot be written.
     """
-    _check(predictions, baseline, out, format, bootstrap, compared=bool(bootstrap or against))
-    truth = read_annotations(annotations, dataset.clip_length)
-    if predictions is not None:
-        rows = read_predictions(predictions, truth, dataset.highlights)
+    _check((predictions, baseline, predictor), out, format, bootstrap, compared=bool(bootstrap or against))
+    truth = _read_truth(annotations, dataset)
+    if predictor is not None:
+        rows = predictor(truth)
+    elif predictions is not None:
+        rows = _read_predictions(predictions, truth, dataset)
     else:
         from sadetr.evaluation.baselines import baseline_rows
 
@@ -71,7 +80,7 @@ def evaluate_command(
     counted = counted_queries(scores, list(metrics))
     report: dict[str, Any] = {
         "setting": dataset.name,
-        "predictions": baseline if predictions is None else str(predictions),
+        "predictions": predictor.name if predictor is not None else baseline or str(predictions),
         "queries": len(truth),
         "metrics": metrics,
         "counted": counted,
@@ -83,7 +92,7 @@ def evaluate_command(
     if intervals is not None:
         report["intervals"] = intervals
     if against is not None:
-        other = _score(read_predictions(against, truth, dataset.highlights), truth, dataset)
+        other = _score(_read_predictions(against, truth, dataset), truth, dataset)
         incomplete[str(against)] = left_out(other, truth)
         differences = paired_permutation_test(contributions, contributions_of(other), seed)
         tables.append(differences_table(metrics, metrics_of(other), differences))
@@ -130,11 +139,32 @@ def submit_command(
             print(f"note: {path}: {note}")
 
 
+def _read_truth(annotations: Path, dataset: DatasetSettings) -> list[Query]:
+    """The queries, with a warning about those that count for nothing.
+
+    Raises:
+        DataError: nothing can be scored.
+    """
+    truth = read_annotations(annotations, dataset.clip_length)
+    if not any(labelled_in(truth, (part,)) for part in scored_parts(dataset.highlights)):
+        raise DataError(
+            f"{annotations}: no query has relevant_windows, so there is nothing to score; name a split with labels "
+            "(`predict` writes predictions of this one)"
+        )
+    for remark in left_out_of_scores(truth, dataset.highlights):
+        print(f"warning: {annotations}: {remark}", file=sys.stderr)
+    return truth
+
+
+def _read_predictions(path: Path, truth: Sequence[Query], dataset: DatasetSettings) -> list[dict[str, Any]]:
+    return read_predictions(path, truth, dataset.highlights and labelled_in(truth, ("saliency",)))
+
+
 def _check(
-    predictions: Path | None, baseline: str | None, out: Path | None, format: str, bootstrap: int | None, compared: bool
+    sources: Sequence[object | None], out: Path | None, format: str, bootstrap: int | None, compared: bool
 ) -> None:
-    if (predictions is None) == (baseline is None):
-        raise SettingsError("give either a prediction file or a baseline, not both")
+    if sum(source is not None for source in sources) != 1:
+        raise SettingsError("give either a prediction file or a baseline, or a checkpoint: one of them")
     if format not in FORMATS:
         raise SettingsError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
     if FORMATS[format] is not None and out is None:

@@ -16,7 +16,7 @@ def counted_queries(scores: Scores, metrics: Sequence[str]) -> dict[str, int]:
     for metric in metrics:
         name, _, plain = metric.rpartition("/")
         if name == "" and plain.startswith(("HD_mAP", "HIT@1")):
-            counts[metric] = scores.count
+            counts[metric] = 0 if scores.highlights is None else len(scores.highlights.queries)
             continue
         values = scores.moments[name or FULL]
         counts[metric] = int(values.predicted.sum()) if plain.startswith(PRECISION) else len(values.queries)

@@ -19,8 +19,10 @@ MAX_QUERIES, MAX_CLIPS = 512, 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class HighlightScores:
-    """Contributions of N queries."""
+    """Contributions of the N queries that have saliency."""
 
+    queries: NDArray[np.int64]
+    """(N,) index of the query, ascending."""
     precision: NDArray[np.float64]
     """(levels, N, annotators) average precision."""
     hit: NDArray[np.bool_]
@@ -54,7 +56,7 @@ def score_highlights(
         top = np.array([predictions[index].index(max(predictions[index])) for index in block])
         best = np.where(clips == top[:, None], saliency.max(axis=2), 0).max(axis=1)
         hit[:, block] = best >= _MINIMA[:, None]
-    return HighlightScores(precision, hit)
+    return HighlightScores(np.arange(len(queries)), precision, hit)
 
 
 def _blocks(relevant: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

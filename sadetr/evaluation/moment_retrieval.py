@@ -74,7 +74,7 @@ def score_moments(
     first = windows[:, 0, :2].copy()
     windows = _ranked(windows, counts)
     owners = np.repeat(np.arange(len(targets)), [len(target) for target in targets])
-    truth = np.concatenate(targets)
+    truth = np.concatenate([np.empty((0, 2)), *targets])
     iou = pairwise_iou(windows[owners, :, :2], truth[:, None])
     first_iou = pairwise_iou(first[owners], truth)
     lengths = truth[:, 1] - truth[:, 0]

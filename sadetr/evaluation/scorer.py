@@ -1,10 +1,11 @@
 """All metrics of a prediction file: percent, unrounded, from the contributions of its queries (docs/metrics.md)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query
 from sadetr.errors import DataError
@@ -24,13 +25,15 @@ CHUNK = 8192
 REPORTED_LEVEL = "VeryGood"
 """Level of the plain names HD_mAP and HIT@1, as in the field's tables."""
 
+_Part = TypeVar("_Part")
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Contributions of all queries, in annotation order."""
+    """Contributions of all queries, in annotation order; those without labels have none."""
 
     count: int
-    """Number of queries."""
+    """Number of queries, with or without labels."""
     moments: dict[str, RangeScores]
     highlights: HighlightScores | None
 
@@ -47,14 +50,13 @@ def evaluate(
         clip_length: seconds per clip of the saliency.
 
     Returns:
-        Percent, not rounded; None where no query counts (an empty length range). ``R1@0.3`` to ``R1@0.95``, ``mIoU``,
-        ``mAP@0.5`` to ``mAP@0.95`` and their mean ``mAP``; the same per length range after ``short/``, ``middle/`` and
-        ``long/``; ``HD_mAP@LEVEL`` and ``HIT@1@LEVEL`` for Fair, Good and VeryGood, the last also as ``HD_mAP`` and
-        ``HIT@1``.
+        Percent, not rounded; None where no query counts (an empty length range, no labels). ``R1@0.3`` to
+        ``R1@0.95``, ``mIoU``, ``mAP@0.5`` to ``mAP@0.95`` and their mean ``mAP``; the same per length range after
+        ``short/``, ``middle/`` and ``long/``; ``HD_mAP@LEVEL`` and ``HIT@1@LEVEL`` for Fair, Good and VeryGood, the
+        last also as ``HD_mAP`` and ``HIT@1``.
 
     Raises:
-        DataError: predictions and annotations do not hold the same qids, a label is missing, or a number is not
-            finite.
+        DataError: predictions and annotations do not hold the same qids, or a number is not finite.
     """
     return metrics_of(score(predictions, queries, highlights=highlights, clip_length=clip_length))
 
@@ -62,23 +64,26 @@ def evaluate(
 def score(
     predictions: Sequence[Mapping[str, Any]], queries: Sequence[Query], *, highlights: bool, clip_length: float
 ) -> Scores:
-    """Contributions of every query; arguments and errors are those of :func:`evaluate`."""
+    """Contributions of every query; arguments and errors are those of :func:`evaluate`.
+
+    A query without windows counts for no moment metric, one without saliency for no highlight metric.
+    """
     if not queries:
         raise DataError("there are no annotations to score against")
     rows = align(predictions, queries)
-    _check_labels(queries, highlights)
-    moments: list[dict[str, RangeScores]] = []
-    saliency: list[HighlightScores] = []
-    for start in range(0, len(queries), CHUNK):
-        part, chunk = rows[start : start + CHUNK], queries[start : start + CHUNK]
-        moments.append(score_moments([row[WINDOWS] for row in part], [query.windows for query in chunk]))
-        if highlights:
-            saliency.append(score_highlights([row[SALIENCY] for row in part], chunk, clip_length))
-    joined = None
-    if highlights:
-        precision = np.concatenate([part.precision for part in saliency], axis=1)
-        joined = HighlightScores(precision, np.concatenate([part.hit for part in saliency], axis=1))
-    return Scores(len(queries), {name: _join([part[name] for part in moments]) for name in RANGES}, joined)
+
+    def moments(chosen: Sequence[int]) -> dict[str, RangeScores]:
+        return score_moments([rows[i][WINDOWS] for i in chosen], [queries[i].windows for i in chosen])
+
+    def saliency(chosen: Sequence[int]) -> HighlightScores:
+        return score_highlights([rows[i][SALIENCY] for i in chosen], [queries[i] for i in chosen], clip_length)
+
+    labelled = [i for i, query in enumerate(queries) if query.windows is not None and len(query.windows)]
+    parts = _in_chunks(moments, labelled)
+    joined = {name: _join([part[name] for part in parts], labelled) for name in RANGES}
+    rated = [i for i, query in enumerate(queries) if query.saliency is not None]
+    found = _join_highlights(_in_chunks(saliency, rated), rated) if highlights else None
+    return Scores(len(queries), joined, found)
 
 
 def metrics_of(scores: Scores) -> dict[str, float | None]:
@@ -89,8 +94,9 @@ def metrics_of(scores: Scores) -> dict[str, float | None]:
         metrics |= {f"{prefix}{metric}": value for metric, value in _moment_metrics(values).items()}
     if scores.highlights is not None:
         precision, hit = scores.highlights.precision, scores.highlights.hit
+        scored = len(scores.highlights.queries) > 0
         levels = {
-            level: (100 * float(precision[index].mean()), 100 * float(hit[index].mean()))
+            level: (100 * float(precision[index].mean()), 100 * float(hit[index].mean())) if scored else (None, None)
             for index, level in enumerate(LEVELS)
         }
         metrics["HD_mAP"], metrics["HIT@1"] = levels[REPORTED_LEVEL]
@@ -113,21 +119,30 @@ def _moment_metrics(scores: RangeScores) -> dict[str, float | None]:
     return metrics
 
 
-def _check_labels(queries: Sequence[Query], highlights: bool) -> None:
-    for query in queries:
-        if query.windows is None or not len(query.windows):
-            raise DataError(f"annotations: qid {query.qid!r} has no relevant_windows; use a split with labels")
-        if highlights and query.saliency is None:
-            raise DataError(
-                f"annotations: qid {query.qid!r} has no saliency_scores; use a split with them, or a setting without "
-                "highlight detection"
-            )
+def _in_chunks(function: Callable[[Sequence[int]], _Part], chosen: Sequence[int]) -> list[_Part]:
+    """``function`` of the indices, CHUNK at a time; of none at all once."""
+    starts = range(0, len(chosen), CHUNK) if chosen else (0,)
+    return [function(chosen[start : start + CHUNK]) for start in starts]
 
 
-def _join(parts: list[RangeScores]) -> RangeScores:
+def _join(parts: Sequence[RangeScores], labelled: Sequence[int]) -> RangeScores:
     return RangeScores(
-        np.concatenate([part.queries + index * CHUNK for index, part in enumerate(parts)]),
+        _indices(parts, labelled),
         np.concatenate([part.iou for part in parts]),
         np.concatenate([part.precision for part in parts]),
         np.concatenate([part.predicted for part in parts]),
     )
+
+
+def _join_highlights(parts: Sequence[HighlightScores], labelled: Sequence[int]) -> HighlightScores:
+    return HighlightScores(
+        _indices(parts, labelled),
+        np.concatenate([part.precision for part in parts], axis=1),
+        np.concatenate([part.hit for part in parts], axis=1),
+    )
+
+
+def _indices(parts: Sequence[RangeScores | HighlightScores], labelled: Sequence[int]) -> NDArray[np.int64]:
+    """Index in the annotations of every scored query: parts count from 0 among the labelled ones of their chunk."""
+    places = np.concatenate([part.queries + index * CHUNK for index, part in enumerate(parts)])
+    return np.array(labelled, dtype=np.int64)[places]

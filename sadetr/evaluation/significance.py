@@ -123,13 +123,12 @@ def _columns(scores: Scores) -> Iterator[tuple[str, tuple[NDArray[np.int64], NDA
             yield metric if name == FULL else f"{name}/{metric}", column
     if scores.highlights is None:
         return
-    every = np.arange(scores.count)
-    precision = scores.highlights.precision.mean(axis=2)
+    queries, precision = scores.highlights.queries, scores.highlights.precision.mean(axis=2)
     for index, level in enumerate(LEVELS):
         # The reported level comes under its plain name as well.
         for suffix in ("", f"@{level}") if level == REPORTED_LEVEL else (f"@{level}",):
-            yield f"HD_mAP{suffix}", (every, precision[index])
-            yield f"HIT@1{suffix}", (every, scores.highlights.hit[index])
+            yield f"HD_mAP{suffix}", (queries, precision[index])
+            yield f"HIT@1{suffix}", (queries, scores.highlights.hit[index])
 
 
 def _moment_columns(scores: RangeScores) -> Iterator[tuple[str, tuple[NDArray[np.int64], NDArray[np.float64]]]]:

@@ -17,7 +17,8 @@ from sadetr.experiments import (
     load_experiment,
     run_settings,
 )
-from sadetr.layering import CONFIG, Origins
+from sadetr.installation import ROOT
+from sadetr.layering import Origins
 from sadetr.provenance import code_fingerprint, config_fingerprint
 from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperValue, load_paper_table
@@ -127,7 +128,7 @@ def _origin(origins: Origins, location: tuple) -> str:
     if found is None:
         return DEFAULT
     path, section = found
-    shown = path.relative_to(CONFIG.parent) if path.is_relative_to(CONFIG.parent) else path
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     return f"{shown}: {'.'.join(map(str, section))}" if section else str(shown)
 
 
@@ -191,7 +192,8 @@ def run_metrics(
             values = (_paper(use, metric) for use in uses if use.experiment.split == split and len(use.row.runs) == 1)
             paper = next((value for value in values if value is not None), None)
             line = MetricLine(split, metric, paper, _scores(experiment, row, metric, results, checkpoints))
-            if any(score.state == "scored" for score in line.scores.values()) or paper is not None:
+            known = any(score.state in ("scored", "no labels") for score in line.scores.values())
+            if known or paper is not None:
                 lines.append(line)
     return lines
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from sadetr.losses.settings import MomentReduction
 from sadetr.nn.spans import cw_to_se, generalised_iou
 
 
@@ -11,18 +12,30 @@ def masked_average(values: Tensor, mask: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp(min=1)
 
 
-def span_losses(predicted: Tensor, truth: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """L1 and generalised-IoU loss of S stages, averaged over valid pairs and summed over stages (D51).
+def span_losses(
+    predicted: Tensor, truth: Tensor, mask: Tensor, reduction: MomentReduction = "mean"
+) -> tuple[Tensor, Tensor]:
+    """L1 and generalised-IoU loss of S stages, reduced over valid pairs (D51) and summed over stages.
 
     Args:
-        predicted: (S, ..., 2) ``cw``.
-        truth: (..., 2) ``cw``, broadcastable.
-        mask: (...) bool.
+        predicted: (S, ..., G, 2) ``cw``.
+        truth: (..., G, 2) ``cw``, broadcastable.
+        mask: (..., G) bool.
+        reduction: ``mean`` over pairs and over the two coordinates, QD-DETR's; ``sum`` over the G windows of a sample
+            (eq 7 as printed), mean over samples, noise groups and coordinates; ``detr``, the mean over pairs of the
+            coordinates' sum.
 
     Returns:
-        Two scalars, unweighted: mean over the two coordinates of the absolute difference, and 1 - gIoU.
+        Two scalars, unweighted: of the absolute difference, and of 1 - gIoU.
     """
     stages = len(predicted)
-    l1 = (predicted - truth).abs().mean(-1)
+    difference = (predicted - truth).abs()
+    l1 = difference.sum(-1) if reduction == "detr" else difference.mean(-1)
     giou = 1 - generalised_iou(cw_to_se(predicted), cw_to_se(truth))
-    return stages * masked_average(l1, mask), stages * masked_average(giou, mask)
+    reduce = _sum_over_windows if reduction == "sum" else masked_average
+    return stages * reduce(l1, mask), stages * reduce(giou, mask)
+
+
+def _sum_over_windows(values: Tensor, mask: Tensor) -> Tensor:
+    """Sum over the True entries of the last dimension, mean over the others."""
+    return (values * mask).sum(-1).mean()

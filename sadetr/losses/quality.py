@@ -20,6 +20,8 @@ def quality_targets(spans: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
 QUALITY_BINS = (0.3, 0.7)
 """Upper edges of BAM-DETR's low and middle bin; an edge belongs to the bin below it."""
+BINNED_COEFFICIENT = 2.0
+"""Weight of the quality loss in BAM-DETR's objective."""
 
 
 def quality_bins(targets: Tensor) -> Tensor:
@@ -62,11 +64,16 @@ def quality_loss(
         assigned: (S, B, G) matched query of each span.
         matched_weight: w_q, weight of matched queries; the others have 1.
         reduction: ``mean`` over samples and queries; ``sum`` over queries, mean over samples; ``weighted_mean``, each
-            stage divided by the sum of its weights.
+            stage divided by the sum of its weights; ``binned``, BAM-DETR's loss with its coefficient, which weighs by
+            the target instead of ``matched_weight``.
     """
+    targets = quality_targets(spans, truth, mask)
+    if reduction == "binned":
+        stages = zip(qualities, targets, strict=True)
+        return BINNED_COEFFICIENT * torch.stack([binned_quality_losses(*stage).mean() for stage in stages]).sum()
     matched = matched_queries(assigned, mask, qualities.shape[2])
     weights = 1 + (matched_weight - 1) * matched
-    error = (qualities - quality_targets(spans, truth, mask)).abs()
+    error = (qualities - targets).abs()
     if reduction == "weighted_mean":
         return ((weights * error).sum((1, 2)) / weights.sum((1, 2))).sum()
     scale = qualities.shape[2] if reduction == "sum" else 1
@@ -79,3 +86,16 @@ def quality_margin_loss(positive: Tensor, negative: Tensor, mask: Tensor, margin
     ``positive`` and ``negative`` are (S, ...) qualities at equal positions, ``mask`` (...) bool.
     """
     return len(positive) * masked_average((negative - positive + margin).clamp(min=0), mask)
+
+
+@torch.no_grad()
+def quality_monitors(qualities: Tensor, assigned: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Mean quality of the matched and of the other queries: (B, N), (1, B, G) and (B, G) -> two scalars.
+
+    Scores that stay at 0, the median IoU of ten queries, rank nothing; both means show it.
+    """
+    matched = matched_queries(assigned, mask, qualities.shape[1])[0]
+    return {
+        "quality_matched": masked_average(qualities, matched),
+        "quality_unmatched": masked_average(qualities, ~matched),
+    }

@@ -1,12 +1,14 @@
 """Settings of losses that several methods share. Free of torch."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from sadetr.settings import Fraction, PositiveFloat, PositiveInt, Record
 
 NonNegative = Annotated[float, Field(ge=0)]
+MomentReduction = Literal["mean", "sum", "detr"]
+"""Of eq 7: mean over windows and coordinates; sum over a sample's windows; DETR's sum over coordinates."""
 
 
 class SaliencyLoss(Record):

@@ -4,6 +4,7 @@ A method is a module with ``build(settings: RunSettings) -> Method``. It sees te
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -75,6 +76,17 @@ class Output:
     """(B, L) clip scores; padded clips hold anything finite."""
 
 
+class LossTerms(dict[str, Tensor]):
+    """Weighted loss terms by name, and ``monitors`` beside them: scalars that are watched and train nothing.
+
+    The history holds the mean of every monitor over an epoch's batches, in a column ``monitor/<name>``.
+    """
+
+    def __init__(self, terms: Mapping[str, Tensor], monitors: Mapping[str, Tensor]) -> None:
+        super().__init__(terms)
+        self.monitors = dict(monitors)
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What a method computed on the way to its predictions, for people to look at; R layers, h heads.
@@ -102,7 +114,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Weighted loss terms by name; training minimises their sum."""
+        """Weighted loss terms by name; training minimises their sum. :class:`LossTerms` adds what is to be watched."""
 
     def inspect(self, batch: Batch) -> Inspection:
         """What ``python -m sadetr explain --qid`` shows of a batch; methods with something inside override it.

@@ -6,6 +6,7 @@ A method that has them lies beside a module ``weights`` with ``MAPPING`` and ``a
 import fnmatch
 import pickle
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,10 +219,20 @@ def read_official(path: Path) -> dict[str, Tensor]:
 
 
 def _refusal(path: Path) -> str:
-    exported = path.with_suffix(".safetensors")
+    """Why ``path`` is refused, with lines for a Python prompt or script that export its tensors.
+
+    They run with any torch: before 1.13 ``torch.load`` takes no ``weights_only``, from 2.6 on it needs it. What they
+    write holds tensors alone, which is all that is read here.
+    """
+    exported = path.with_name(f"{path.stem}.tensors.pt")
     return (
-        f"{path}: holds Python objects beside tensors, which are never unpickled here. If you trust the file, export "
-        "its tensors in the environment of the official code and import the result:\n"
-        f"    import torch, safetensors.torch as s; state = torch.load({str(path)!r}, weights_only=False)['model']\n"
-        f"    s.save_file({{k: v.cpu().clone() for k, v in state.items()}}, {str(exported)!r})"
+        f"{path}: holds Python objects beside tensors, which are never unpickled here. If you trust the file, run "
+        "these lines of Python in the environment of the official code, whatever its version of torch:\n\n"
+        "import inspect, torch\n"
+        "old = 'weights_only' not in inspect.signature(torch.load).parameters\n"
+        f"content = torch.load({str(path)!r}, map_location='cpu', **({{}} if old else {{'weights_only': False}}))\n"
+        "state = content['model'] if 'model' in content else content\n"
+        "tensors = {name: value.detach().cpu().clone() for name, value in state.items()}\n"
+        f"torch.save({{'model': tensors}}, {str(exported)!r})\n\n"
+        f"Then import what they write: python -m sadetr import-weights {shlex.quote(str(exported))} --method METHOD"
     )

@@ -9,6 +9,7 @@ within tolerance  -tolerance <= d < 0
 below             d < -tolerance
 not reported      the paper gives no number (a curve of a figure, say)
 missing           a seed of the row is not trained, not evaluated, or had no query to score
+not comparable    the split has no labels here, or not for all of its queries
 differs           published predictions: abs(d) > tolerance, in either direction
 ================  =============================================================
 
@@ -152,7 +153,9 @@ def _rescored_cell(
 ) -> ComparedCell:
     paper = _paper_value(experiment, row, metric, table)
     difference = _difference(score, paper)
-    if score.mean is None:
+    if reason := unlabelled(score):
+        verdict = "not comparable"
+    elif score.mean is None:
         verdict, reason = "missing", score.state
     elif difference is None:
         verdict, reason = "not reported", ""
@@ -200,12 +203,14 @@ def _paper_value(experiment: Experiment, row: Row, metric: str, table: PaperTabl
 def _verdict(
     score: Score, scale: ScaleSettings, difference: float | None, tolerance: float | None
 ) -> tuple[Verdict, str]:
-    if score.mean is None:
+    if score.mean is None and score.state != "no labels":
         return "missing", score.state
     if not score.complete:
         return "missing", f"{score.found} of {score.wanted} seeds"
-    if not scale.comparable:
+    if not scale.comparable and score.mean is not None:
         return "not comparable", scale.label.partition(":")[0]
+    if reason := unlabelled(score):
+        return "not comparable", reason
     if difference is None or tolerance is None:
         return "not reported", ""
     if difference > tolerance:
@@ -213,6 +218,13 @@ def _verdict(
     if difference >= 0:
         return "reached", ""
     return ("within tolerance", "") if difference >= -tolerance else ("below", "")
+
+
+def unlabelled(score: Score) -> str:
+    """Why a number is of other queries than the paper's; empty where every query has labels."""
+    if score.state == "no labels":
+        return score.state
+    return f"labels of {score.labelled:.2f} % of the queries" if score.labelled < 100 else ""
 
 
 def comparison_csv(comparison: Comparison) -> str:

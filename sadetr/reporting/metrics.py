@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sadetr.configuration import ScaleSettings
+from sadetr.data.labelling import part_of
 from sadetr.disguise import PARQUET, disguise
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, Predictions, Row, RunId
@@ -36,6 +37,8 @@ SYSTEM_COLUMNS = (
 TRAINING_COLUMNS = ("variant", "seed", "checkpoint", "epoch", *SYSTEM_COLUMNS)
 """Null in every row of published predictions and in no other."""
 TRAINED, RELEASED = "trained", "released predictions"
+LABELLED = {"windows": "labelled_windows", "saliency": "labelled_saliency"}
+"""Part of a query -> the metric that says which percentage of the queries has it; only there where it is not 100."""
 
 
 def _column(name: str, kind: pa.DataType) -> pa.Field:
@@ -53,7 +56,7 @@ SCHEMA = pa.schema(
         _column("checkpoint", pa.string()),  # best | clean | last: DatasetSettings.checkpoints
         _column("epoch", pa.int64()),  # of that checkpoint, 1-based
         _column("metric", pa.string()),
-        _column("value", pa.float64()),  # percent, unrounded; null = no query to score
+        _column("value", pa.float64()),  # percent, unrounded; null = no query to score: no labels, say
         _column("origin", pa.string()),  # trained | released predictions
         _column("data", pa.string()),  # generated | simulated | official
         _column("predictions_sha256", pa.string()),  # of the file that was scored
@@ -188,14 +191,15 @@ class Score:
     """One cell of ours: mean and sample standard deviation over the seeds that are there, in percent, unrounded.
 
     ``std`` is None with fewer than two seeds; ``mean`` is None unless ``state`` is "scored". Published predictions
-    count as one seed.
+    count as one seed. ``labelled`` is the percentage of the split's queries that have what the metric is scored on.
     """
 
     mean: float | None
     std: float | None
     found: int
     wanted: int
-    state: Literal["scored", "not run", "not evaluated", "no queries", "no file"]
+    state: Literal["scored", "not run", "not evaluated", "no queries", "no labels", "no file"]
+    labelled: float = 100.0
 
     @property
     def complete(self) -> bool:
@@ -230,11 +234,14 @@ class ScaleResults:
         key = (experiment.split, row.checkpoint, metric)
         found = [score[key] for score in scores if score is not None and key in score]
         values = [value for value in found if value is not None]
+        share = (experiment.split, row.checkpoint, LABELLED[part_of(metric)])
+        labelled = min((score.get(share, 100.0) for score in scores if score is not None), default=100.0)
         if values:
             std = statistics.stdev(values) if len(values) > 1 else None
-            return Score(statistics.fmean(values), std, len(found), len(scores), "scored")
-        state = "no queries" if found else "not run" if all(score is None for score in scores) else "not evaluated"
-        return Score(None, None, len(found), len(scores), state)
+            return Score(statistics.fmean(values), std, len(found), len(scores), "scored", labelled)
+        empty = "no queries" if labelled else "no labels"
+        state = empty if found else "not run" if all(score is None for score in scores) else "not evaluated"
+        return Score(None, None, len(found), len(scores), state, labelled)
 
     def seed_values(self, experiment: Experiment, row: Row, metric: str) -> dict[int, float]:
         """Our numbers behind one cell: seed -> value in percent, for the seeds that are trained and evaluated.
@@ -277,8 +284,10 @@ class ScaleResults:
             return Score(None, None, 0, 1, "no file")
         key = (predictions.method, predictions.split, metric)
         value = values.get(key)
-        state = "scored" if value is not None else "no queries" if key in values else "not evaluated"
-        return Score(value, None, int(key in values), 1, state)
+        labelled = values.get((*key[:2], LABELLED[part_of(metric)]), 100.0)
+        empty = "no queries" if labelled else "no labels"
+        state = "scored" if value is not None else empty if key in values else "not evaluated"
+        return Score(value, None, int(key in values), 1, state, labelled)
 
     def _load_rescored(self, setting: str) -> _Values:
         path = self.layout.rescored(setting)

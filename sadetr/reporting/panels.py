@@ -121,14 +121,17 @@ def _clip_axis(axes: "Axes", panel: Panel) -> None:
 
 def _draw_windows(axes: "Axes", panel: Panel, colours: dict, leftmost: bool) -> None:
     rows = len(panel.predictions)
-    for start, end in panel.query.windows:
+    truth = panel.query.windows
+    if truth is None:
+        axes.text(0.02, rows, "no labels", va="center", fontsize=7, transform=axes.get_yaxis_transform())
+    for start, end in () if truth is None else truth:
         axes.barh(rows, end - start, left=start, height=0.7, color=TRUTH)
         # The ground truth, carried down to what is compared with it.
         axes.axvspan(start, end, color=TRUTH, alpha=0.15, linewidth=0)
     lanes = max((len(item.windows) for item in panel.predictions if item.windows is not None), default=1)
     for row, prediction in enumerate(reversed(panel.predictions)):
         colour = colours[prediction.label]
-        if prediction.iou is None:
+        if prediction.windows is None or not len(prediction.windows):
             text = "not run" if prediction.windows is None else "no window"
             axes.text(0.02, row, text, va="center", fontsize=7, transform=axes.get_yaxis_transform())
             continue
@@ -146,7 +149,8 @@ def _draw_windows(axes: "Axes", panel: Panel, colours: dict, leftmost: bool) -> 
                 alpha=0.45 if rank else 1,
                 linewidth=0.8,
             )
-        axes.text(1.02, row, f"{prediction.iou:.2f}", va="center", fontsize=7, transform=axes.get_yaxis_transform())
+        iou = "–" if prediction.iou is None else f"{prediction.iou:.2f}"
+        axes.text(1.02, row, iou, va="center", fontsize=7, transform=axes.get_yaxis_transform())
     axes.text(1.02, rows, "IoU", va="center", fontsize=7, transform=axes.get_yaxis_transform())
     names = [*(item.label for item in reversed(panel.predictions)), "ground truth"]
     axes.set(xlim=(0, panel.query.duration), ylim=(-0.6, rows + 0.6), yticks=range(rows + 1))

@@ -37,9 +37,10 @@ class Prediction:
 
     label: str
     windows: NDArray[np.float64] | None
-    """(n, 2) seconds, best first, at most as many as there are ground-truth windows; None = not run."""
+    """(n, 2) seconds, best first, at most as many as there are ground-truth windows (one without labels); None = not
+    run."""
     iou: float | None
-    """Of the first window with its best ground-truth window; None without a window."""
+    """Of the first window with its best ground-truth window; None without a window or without labels."""
     saliency: NDArray[np.float64] | None
     """(L,) scaled to [0, 1] within the video, one value per clip."""
 
@@ -77,8 +78,6 @@ def panels(
     dataset = _dataset(experiment, scale)
     truth = results.layout.annotations(dataset)[experiment.split]
     queries = read_annotations(truth, dataset.clip_length)
-    if any(query.windows is None for query in queries):
-        raise SettingsError(f"{truth}: has queries without relevant_windows; {experiment.name} needs labels")
     rows = {
         row.labels[experiment.label_columns[0]]: _read(prediction_file(row, experiment, results, dataset), queries)
         for row in experiment.rows
@@ -93,7 +92,7 @@ def panels(
     if qids:
         chosen = dict.fromkeys(_positions(qids, experiment, truth, dataset, queries), "")
     else:
-        chosen = {index: f"{name} IoU of {label}" for index, name in default_choice(first, queries).items()}
+        chosen = default_choice(first, queries, label)
     return [_panel(queries[index], index, reason, dataset, rows) for index, reason in chosen.items()]
 
 
@@ -118,16 +117,20 @@ def _read(path: Path, queries: Sequence[Query]) -> Rows | None:
     return align(read_predictions(path, queries, highlights=False), queries) if path.exists() else None
 
 
-def default_choice(predictions: Rows, queries: Sequence[Query]) -> dict[int, str]:
-    """Index of each default query -> its place in QUANTILES; ``predictions`` are in the order of ``queries``.
+def default_choice(predictions: Rows, queries: Sequence[Query], label: str) -> dict[int, str]:
+    """Index of each default query -> why it is shown; ``predictions`` of ``label`` are in the order of ``queries``.
 
-    In a small split two places may fall on one query: it keeps the first.
+    Queries without labels have no IoU and are passed over; where none has labels, the places are those of the file's
+    order. In a small split two places may fall on one query: it keeps the first.
     """
-    iou = score_moments([row[WINDOWS] for row in predictions], [query.windows for query in queries])[FULL].iou
-    order = np.argsort(iou, kind="stable")
+    labelled = [index for index, query in enumerate(queries) if query.windows is not None]
+    windows = [predictions[index][WINDOWS] for index in labelled]
+    iou = score_moments(windows, [queries[index].windows for index in labelled])[FULL].iou
+    order = np.array(labelled)[np.argsort(iou, kind="stable")] if labelled else np.arange(len(queries))
     chosen: dict[int, str] = {}
     for name, quantile in QUANTILES.items():
-        chosen.setdefault(int(order[round(quantile * (len(order) - 1))]), name)
+        reason = f"{name} IoU of {label}" if labelled else "no labels"
+        chosen.setdefault(int(order[round(quantile * (len(order) - 1))]), reason)
     return chosen
 
 
@@ -150,9 +153,10 @@ def _panel(query: Query, index: int, reason: str, dataset: DatasetSettings, rows
 
 
 def _prediction(label: str, row: Mapping[str, Any], query: Query) -> Prediction:
-    shown = min(len(query.windows), MAX_WINDOWS)
+    shown = 1 if query.windows is None else min(len(query.windows), MAX_WINDOWS)
     windows = np.array(row[WINDOWS][:shown], dtype=np.float64).reshape(-1, 3)[:, :2]
-    iou = float(hull_iou(windows[0], query.windows).max()) if len(windows) else None
+    scored = len(windows) and query.windows is not None
+    iou = float(hull_iou(windows[0], query.windows).max()) if scored else None
     saliency = np.array(row.get(SALIENCY, ()), dtype=np.float64)
     return Prediction(label, windows, iou, scaled(saliency) if len(saliency) else None)
 

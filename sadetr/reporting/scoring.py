@@ -9,19 +9,22 @@ from typing import Any
 
 from sadetr.configuration import resolve_dataset
 from sadetr.data.annotations import Query, read_annotations
+from sadetr.data.labelling import labelled_in, labelled_share, left_out_of_scores, scored_parts
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.coverage import left_out
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import metrics_of, score
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
-from sadetr.reporting.metrics import RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
+from sadetr.reporting.metrics import LABELLED, RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
 from sadetr.reporting.published import check_published, published_predictions
 from sadetr.settings import DatasetSettings
 
 
 def score_run(run: RunId, layout: Layout) -> Path:
     """Score every checkpoint of ``run`` on every reported split; returns the path of ``metrics.parquet``.
+
+    What has no labels has no value, and is said.
 
     Raises:
         ResultsError: the run is not finished.
@@ -33,7 +36,7 @@ def score_run(run: RunId, layout: Layout) -> Path:
     annotations = layout.annotations(dataset)
     rows: list[dict[str, Any]] = []
     for split in dataset.report_splits:
-        queries = read_annotations(annotations[split], dataset.clip_length)
+        queries = _read(annotations[split], dataset)
         for checkpoint in dataset.checkpoints:
             shared = {
                 "scale": layout.scale.name,
@@ -70,9 +73,7 @@ def rescore(setting: str, layout: Layout) -> Path:
     annotations = layout.annotations(dataset)
     check_published(layout.published)
     files = published_predictions(layout.published, dataset)
-    queries = {
-        split: read_annotations(annotations[split], dataset.clip_length) for split in {file.split for file in files}
-    }
+    queries = {split: _read(annotations[split], dataset) for split in dict.fromkeys(file.split for file in files)}
     rows: list[dict[str, Any]] = []
     for predictions, path in files.items():
         shared = {
@@ -90,15 +91,29 @@ def rescore(setting: str, layout: Layout) -> Path:
     return out
 
 
+def _read(path: Path, dataset: DatasetSettings) -> list[Query]:
+    """The queries of a split, with a warning where labels are missing."""
+    queries = read_annotations(path, dataset.clip_length)
+    for remark in left_out_of_scores(queries, dataset.highlights):
+        print(f"warning: {path}: {remark}")
+    return queries
+
+
 def _score(
     path: Path, queries: Sequence[Query], dataset: DatasetSettings, shared: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """One row per metric of one prediction file; queries that a metric leaves out are said on standard error."""
-    predictions = read_predictions(path, queries, dataset.highlights)
+    """One row per metric of one prediction file, and the share of labelled queries where it is not all.
+
+    Queries that a metric leaves out are said on standard error.
+    """
+    predictions = read_predictions(path, queries, dataset.highlights and labelled_in(queries, ("saliency",)))
     scores = score(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
     if note := left_out(scores, queries):
         print(f"ATTENTION: {path}: {note}", file=sys.stderr)
     metrics = metrics_of(scores)
+    for part in scored_parts(dataset.highlights):
+        share = labelled_share(queries, part)
+        metrics |= {LABELLED[part]: share} if share < 100 else {}
     shared = {**shared, "predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
 

@@ -29,6 +29,8 @@ class Sample:
     mean: float | None
     std: float | None
     count: int
+    state: str = "not run"
+    """Why there is no mean."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def seed_tests(
 def _ours(experiment: Experiment, row: Row, metric: str, results: ScaleResults) -> Sample:
     score = results.score(experiment, row, metric)
     count = len(results.seed_values(experiment, row, metric))
-    return Sample(row.labels[experiment.label_columns[0]], score.mean, score.std, count)
+    return Sample(row.labels[experiment.label_columns[0]], score.mean, score.std, count, score.state)
 
 
 def _against_paper(metric: str, ours: Sample, paper: Sample, scale: ScaleSettings) -> SeedTest:
@@ -116,7 +118,7 @@ def _between(metric: str, first: Sample, second: Sample) -> SeedTest:
 
 def _verdict(sample: Sample, welch: Welch | None, words: tuple[str, str]) -> str:
     if welch is None:
-        return "not run" if sample.mean is None else "too few seeds, or no spread"
+        return sample.state if sample.mean is None else "too few seeds, or no spread"
     if welch.p >= LEVEL:
         return "no difference found"
     return words[0] if welch.difference > 0 else words[1]

@@ -55,7 +55,10 @@ def sensitivity_table(experiment: Experiment, scale: ScaleSettings, results: Sca
         for key, row in rows.items()
     }
     cells = [(*reference.labels.values(), *map(_score, baseline))]
-    cells += [(*row.labels.values(), *(_effect(each, row) for each in effects[key])) for key, row in rows.items()]
+    for key, row in rows.items():
+        states = [results.score(experiment, row, metric).state for metric in experiment.metrics]
+        found = zip(effects[key], states, strict=True)
+        cells.append((*row.labels.values(), *(_effect(each, row, state) for each, state in found)))
     return Grid(
         name=experiment.name,
         caption=experiment.caption,
@@ -84,9 +87,9 @@ def _score(score: Score) -> str:
     return text if score.complete else f"{text} ({score.found}/{score.wanted} seeds)"
 
 
-def _effect(effect: Effect, row: Row) -> str:
+def _effect(effect: Effect, row: Row, state: str) -> str:
     if effect.mean is None:
-        return "not run"
+        return "no labels" if state == "no labels" else "not run"
     text = f"{effect.mean:+.2f}" if effect.std is None else f"{effect.mean:+.2f} ± {effect.std:.2f}"
     return text if effect.seeds == len(row.runs) else f"{text} ({effect.seeds}/{len(row.runs)} seeds)"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def sweep_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleResults) -> "Figure":
     """A line through the rows' points, with bars of one standard deviation where a row has several seeds.
 
-    Rows that are not run keep their place on the axis and are named in the legend.
+    Rows that are not run, or whose split has no labels, keep their place on the axis and are named in the legend.
 
     Raises:
         SettingsError: a row has no ``x``.
@@ -29,8 +29,12 @@ def sweep_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleRes
     places = {row.key: _place(experiment, row) for row in experiment.rows}
     scores = {row.key: results.score(experiment, row, metric) for row in experiment.rows}
     there = [row for row in experiment.rows if scores[row.key].mean is not None]
-    missing = [row.labels[label] for row in experiment.rows if row not in there]
-    if not there:
+    missing: dict[str, list[str]] = {}
+    for row in experiment.rows:
+        if row not in there:
+            state = "no labels" if scores[row.key].state == "no labels" else "not run"
+            missing.setdefault(state, []).append(row.labels[label])
+    if not there and "no labels" not in missing:
         raise ResultsError(
             f"{results.folder / 'runs'}: no run of {experiment.name} is evaluated. Train them first: "
             f"'snakemake --cores 1 {experiment.name}'"
@@ -46,8 +50,8 @@ def sweep_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleRes
         if any(spread is not None for spread in spreads):
             bars = [spread or 0.0 for spread in spreads]
             axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, capsize=3, label="± one standard deviation")
-        if missing:
-            axes.plot([], [], " ", label=f"not run: {', '.join(missing)}")
+        for state, names in missing.items():
+            axes.plot([], [], " ", label=f"{state}: {', '.join(names)}")
         axes.set_xticks(list(places.values()), [row.labels[label] for row in experiment.rows])
         axes.set(xlabel=label, ylabel=f"{experiment.split} {metric} (%)", title=scale.label)
         if axes.get_legend_handles_labels()[1]:

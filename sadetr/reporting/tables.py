@@ -8,6 +8,7 @@ their predictions, what these score here. Nothing here knows a file format;
 from dataclasses import dataclass, replace
 
 from sadetr.configuration import ScaleSettings, resolve_dataset
+from sadetr.data.labelling import FIELDS, part_of
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperTable, PaperValue
@@ -69,7 +70,7 @@ class TableRow:
     """One row: its labels, the footnote mark of the whole row, and one cell per column.
 
     ``status`` is "complete", "incomplete" or "not run"; for a method that is not trained here "rescored" or
-    "paper only".
+    "paper only". What has no labels, or not for all queries, follows.
     """
 
     key: str
@@ -150,7 +151,7 @@ def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResu
             for score, value, metric in zip(scores, values, experiment.metrics, strict=True)
         )
         labels = tuple(CHECK if row.labels[name] == "x" else row.labels[name] for name in experiment.label_columns)
-        rows.append(TableRow(row.key, labels, footnotes.mark(shared), cells, _status(row, scores, cells)))
+        rows.append(TableRow(row.key, labels, footnotes.mark(shared), cells, _status(experiment, row, scores, cells)))
     rescored = any(cell.rescored.value is not None for row in rows for cell in row.cells)
     sides = ("ours", "rescored", "paper") if rescored else ("ours", "paper")
     return Table(
@@ -163,7 +164,7 @@ def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResu
         columns=columns,
         rows=tuple(_mark_best(rows, sides)),
         footnotes=tuple(footnotes.entries.items()),
-        remarks=_remarks(experiment, scale, rows, sides),
+        remarks=(*_remarks(experiment, scale, rows, sides), *_label_remarks(experiment, results)),
         sides=sides,
     )
 
@@ -219,12 +220,42 @@ def _rescored(results: ScaleResults, row: Row, metric: str) -> Number:
     return Number(f"{score.mean:.2f}", score.mean)
 
 
-def _status(row: Row, scores: list[Score], cells: tuple[Cell, ...]) -> str:
+def _status(experiment: Experiment, row: Row, scores: list[Score], cells: tuple[Cell, ...]) -> str:
     if not row.runs:
         return "rescored" if any(cell.rescored.value is not None for cell in cells) else "paper only"
-    if all(score.complete for score in scores):
-        return "complete"
-    return "not run" if all(score.state == "not run" for score in scores) else "incomplete"
+    if not all(score.complete for score in scores):
+        return "not run" if all(score.state == "not run" for score in scores) else "incomplete"
+    unlabelled = [metric for metric, score in zip(experiment.metrics, scores, strict=True) if not score.labelled]
+    partly = any(0 < score.labelled < 100 for score in scores)
+    return "; ".join(
+        [
+            "complete",
+            *([f"no labels for {', '.join(unlabelled)}"] if unlabelled else []),
+            *(["labels of a part of the queries"] if partly else []),
+        ]
+    )
+
+
+def _label_remarks(experiment: Experiment, results: ScaleResults) -> list[str]:
+    """What of the split has no labels, and therefore no number."""
+    scores = [
+        (metric, score)
+        for row in experiment.rows
+        for metric in experiment.metrics
+        for score in (
+            *([results.score(experiment, row, metric)] if row.runs else ()),
+            *([results.rescored(row.rescored, metric)] if row.rescored else ()),
+        )
+    ]
+    remarks = []
+    if any(score.state == "no labels" for _, score in scores):
+        remarks.append(f"No labels: no query of the {experiment.split} split has what this metric is scored on.")
+    shares = {(FIELDS[part_of(metric)], score.labelled) for metric, score in scores if 0 < score.labelled < 100}
+    for field, share in sorted(shares):
+        remarks.append(
+            f"Only {share:.2f} % of the queries of the {experiment.split} split have {field}; the others are left out."
+        )
+    return remarks
 
 
 def _mark_best(rows: list[TableRow], sides: tuple[str, ...]) -> list[TableRow]:

@@ -13,9 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sadetr.data.batches import Split, TrainingEpochs
 from sadetr.errors import SadetrError, SettingsError
 from sadetr.evaluation.scorer import evaluate
-from sadetr.models.interface import Method, Step
+from sadetr.models.interface import Batch, Method, Step
 from sadetr.settings import RunSettings, Selection
 from sadetr.training.checkpoint import Chosen, TrainingState, optimiser_tensors, restore_optimiser, snapshot
+from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings, gradient_norms, span_spread
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import Streams
 from sadetr.training.schedule import learning_rate
@@ -50,6 +51,8 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(
             self._parameters, lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
         )
+        self._standstill = StandstillWarnings()
+        self._warnings: list[str] = []
         self.state = state
         if state.epoch:
             model.load_state_dict(state.weights)
@@ -65,6 +68,8 @@ class Trainer:
                 row["seconds"] = time.perf_counter() - started
                 self._update(row)
                 report.epoch(row)
+                for text in self._warnings:
+                    report.warning(row["epoch"], text)
                 yield self.state
 
     def _train_epoch(self, epoch: int, report: "Report") -> dict[str, Any]:
@@ -75,13 +80,16 @@ class Trainer:
         step = Step(epoch / self._settings.epochs, self._streams.torch("method", epoch))
         self._model.train()
         totals: dict[str, torch.Tensor] = {}
-        for batch in self._epochs.epoch(epoch):
-            terms = self._step(batch.to(self._device), step)
+        diagnosed: dict[str, Any] = {}
+        for index, batch in enumerate(self._epochs.epoch(epoch)):
+            diagnosis = diagnosed if index == 0 and self._is_diagnosed(epoch) else None
+            columns = self._step(batch.to(self._device), step, diagnosis)
             # Sums stay on the device: reading them here would wait for the GPU in every step.
-            for name, value in terms.items():
+            for name, value in columns.items():
                 totals[name] = totals.get(name, 0) + value.detach()
             report.step(epoch)
-        means = {name: value.item() / self._batches for name, value in totals.items()}
+        columns = {name: value.item() / self._batches for name, value in totals.items()}
+        means = {name.removeprefix("loss/"): value for name, value in columns.items() if name.startswith("loss/")}
         loss = sum(means.values())
         if not math.isfinite(loss):
             broken = ", ".join(name for name, value in means.items() if not math.isfinite(value))
@@ -89,30 +97,46 @@ class Trainer:
                 f"training diverged in epoch {epoch + 1}: {broken} is not finite. Lower training.learning_rate or "
                 "check the features with `prepare`; the state before this epoch is kept."
             )
-        row = {"epoch": epoch + 1, "learning_rate": rate, "loss": loss}
-        return row | {f"loss/{name}": value for name, value in means.items()}
+        return {"epoch": epoch + 1, "learning_rate": rate, "loss": loss} | columns | diagnosed
 
-    def _step(self, batch: Any, step: Step) -> dict[str, torch.Tensor]:
-        terms = self._model.objective(self._model(batch, step), batch)
+    def _step(self, batch: Batch, step: Step, diagnosis: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
+        """One update; loss terms and monitors by their column of the history. Fills ``diagnosis`` if there is one."""
+        output = self._model(batch, step)
+        terms = self._model.objective(output, batch)
+        if diagnosis is not None:
+            diagnosis["spread/batch"] = span_spread(output.spans.detach().float().cpu().numpy())
+            diagnosis |= gradient_norms(terms, self._model)
         self._optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
+        if diagnosis is not None:
+            diagnosis["gradient/total"] = norm.item()
         self._optimiser.step()
-        return terms
+        columns = {f"loss/{name}": value for name, value in terms.items()}
+        return columns | {f"monitor/{name}": value for name, value in getattr(terms, "monitors", {}).items()}
+
+    def _is_diagnosed(self, epoch: int) -> bool:
+        every = self._settings.diagnostics
+        return every > 0 and (epoch + 1) % every == 0
 
     def _validate(self, epoch: int) -> dict[str, Any]:
         """Metrics on every selection split in every ``validate_every``-th epoch and in the last."""
-        finished = epoch + 1
-        if finished % self._settings.validate_every and finished != self._settings.epochs:
+        finished, self._warnings = epoch + 1, []
+        last = finished == self._settings.epochs
+        if finished % self._settings.validate_every and not last:
             return {}
-        dataset, row = self._dataset, {}
+        dataset, row, spreads = self._dataset, {}, {}
         for name, split in self._validation.items():
-            rows = predict(self._model, split, self._settings.batch_size, self._device)
+            observed = ObservedPredictions()
+            rows = predict(self._model, split, self._settings.batch_size, self._device, observed)
             metrics = evaluate(rows, split.queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
             row |= {f"{name}/{metric}": value for metric, value in metrics.items() if "/" not in metric}
+            self._warnings += self._standstill.after(name, observed, last)
+            if self._is_diagnosed(epoch):
+                spreads[f"spread/{name}"] = observed.spread()
         for rule in self._rules.values():
             _check_metrics(rule, row)
-        return row
+        return row | spreads
 
     def _update(self, row: dict[str, Any]) -> None:
         state = self.state
@@ -165,6 +189,14 @@ class Report:
             print(line, flush=True)
         else:
             self._progress.update(self._task, completed=row["epoch"] * self._batches)
+            self._progress.console.print(line)
+
+    def warning(self, epoch: int, text: str) -> None:
+        """Something that a person should look at."""
+        line = f"warning: epoch {epoch}: {text}"
+        if self._progress is None:
+            print(line, flush=True)
+        else:
             self._progress.console.print(line)
 
 

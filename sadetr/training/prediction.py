@@ -1,15 +1,18 @@
 """Predictions of a split in the field's submission format."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sadetr.data.batches import Split
 from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
 from sadetr.models.interface import Batch, Method
 
 SALIENCY_DECIMALS = 4
+Observer = Callable[[NDArray[np.floating], NDArray[np.floating]], None]
 
 
 def predicted_batch(split: Split, row: int, batch_size: int) -> tuple[Batch, int]:
@@ -24,11 +27,14 @@ def predicted_batch(split: Split, row: int, batch_size: int) -> tuple[Batch, int
 
 
 @torch.no_grad()
-def predict(model: Method, split: Split, batch_size: int, device: torch.device) -> list[dict[str, Any]]:
+def predict(
+    model: Method, split: Split, batch_size: int, device: torch.device, observe: Observer | None = None
+) -> list[dict[str, Any]]:
     """Rows with qid, query, vid, windows and saliency, in annotation order; the model returns to its mode.
 
     Windows are decoded with the annotated duration (D58), ranked, and post-processed as the dataset setting says;
-    saliency holds one score per clip of the features.
+    saliency holds one score per clip of the features. ``observe`` is called with the spans (B, N_q, 2) and scores
+    (B, N_q) of every batch as the network predicts them.
     """
     training = model.training
     model.eval()
@@ -40,6 +46,8 @@ def predict(model: Method, split: Split, batch_size: int, device: torch.device) 
         spans, scores, saliency = (
             values.float().cpu().numpy() for values in (output.spans, output.scores, output.saliency)
         )
+        if observe is not None:
+            observe(spans, scores)
         for index in range(len(batch)):
             row = next(places)
             query, length = split.queries[row], split.lengths[row]

@@ -5,6 +5,7 @@ import importlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
+from sadetr.data.labelling import labelled_in, left_out_of_scores, left_out_of_training, trainable, unmet
 from sadetr.data.store import FeatureStore
-from sadetr.errors import ResultsError
+from sadetr.errors import DataError, ResultsError
 from sadetr.evaluation.predictions import write_predictions
 from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
 from sadetr.layout import RunFolder
@@ -30,7 +32,19 @@ from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import Streams, make_deterministic
 
 
-def train(settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path) -> None:
+@dataclass(frozen=True)
+class Data:
+    """What a run reads."""
+
+    training: Split
+    """Rows of the training split that have labels."""
+    splits: dict[str, Split]
+    """All rows of every split."""
+
+
+def train(
+    settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path, gpus: int = 0
+) -> None:
     """Train one run, or finish one that was interrupted.
 
     Args:
@@ -39,9 +53,11 @@ def train(settings: RunSettings, module: str, store_path: Path, annotations: dic
         store_path: prepared features.
         annotations: split -> annotation file.
         folder: of the run; created if needed.
+        gpus: that this job was given; with any, ``execution.device: auto`` does not fall back to the CPU.
 
     Raises:
-        SadetrError: features, annotations or the folder are not usable.
+        SadetrError: features, annotations or the folder are not usable; a split that is trained or selected on has no
+            labels; or there is no GPU where one must be.
     """
     run = RunFolder(folder)
     store = FeatureStore.open(store_path)
@@ -56,31 +72,42 @@ def train(settings: RunSettings, module: str, store_path: Path, annotations: dic
             # A kill between the last output and this line leaves the state behind.
             run.state.unlink(missing_ok=True)
             return
-        with claimed_device(settings.execution.device) as device:
+        data = _read(settings, store, annotations)
+        with claimed_device(settings.execution.device, allotted=gpus) as device:
             make_deterministic(settings.execution.threads)
-            splits = {
-                split: Split(read_annotations(file, settings.dataset.clip_length), store, settings.dataset)
-                for split, file in annotations.items()
-            }
             model = _build(settings, module).to(device)
             state = _load_state(run, _state_fingerprint(fingerprints, device))
-            _train(run, settings, model, splits, state)
-            _finish(run, settings, model, splits, state, fingerprints, device)
+            _train(run, settings, model, data, state)
+            _finish(run, settings, model, data, state, fingerprints, device)
 
 
-def _train(
-    run: RunFolder, settings: RunSettings, model: Method, splits: dict[str, Split], state: TrainingState
-) -> None:
+def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Path]) -> Data:
+    """Read every split; say which rows have no labels, and refuse what cannot be trained or selected without."""
     dataset = settings.dataset
-    train_split = splits[dataset.train_split]
+    queries = {split: read_annotations(file, dataset.clip_length) for split, file in annotations.items()}
+    for _, message in unmet(dataset, annotations, lambda split, needs: labelled_in(queries[split], needs)):
+        raise DataError(message)
+    splits = {split: Split(rows, store, dataset) for split, rows in queries.items()}
+    rows = queries[dataset.train_split]
+    if remark := left_out_of_training(rows, dataset):
+        print(f"warning: {annotations[dataset.train_split]}: {remark}", flush=True)
+    for split in dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None):
+        for remark in left_out_of_scores(queries[split], dataset.highlights):
+            print(f"warning: {annotations[split]}: in selecting checkpoints, {remark}", flush=True)
+    labelled = trainable(rows, dataset)
+    whole = len(labelled) == len(rows)
+    return Data(splits[dataset.train_split] if whole else Split(labelled, store, dataset), splits)
+
+
+def _train(run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState) -> None:
     print(
         f"{settings.method}/{settings.variant} seed {settings.seed}: {_parameters(model):,} parameters, "
-        f"{len(train_split):,} training queries",
+        f"{len(data.training):,} training queries",
         flush=True,
     )
     if state.epoch:
         print(f"continuing after epoch {state.epoch} of {settings.training.epochs}", flush=True)
-    trainer = Trainer(model, settings, train_split, splits, state)
+    trainer = Trainer(model, settings, data.training, data.splits, state)
     for reached in trainer.epochs():
         reached.save(run.state)
 
@@ -89,7 +116,7 @@ def _finish(
     run: RunFolder,
     settings: RunSettings,
     model: Method,
-    splits: dict[str, Split],
+    data: Data,
     state: TrainingState,
     fingerprints: dict[str, str],
     device: torch.device,
@@ -99,7 +126,7 @@ def _finish(
     epochs = {name: chosen.epoch for name, chosen in state.chosen.items()} | {"last": state.epoch}
     for name in settings.dataset.checkpoints:
         write_tensors(run.checkpoint(name), weights[name], {"epoch": str(epochs[name]), **fingerprints})
-    _write_predictions(run, settings, model, weights, epochs, splits, device)
+    _write_predictions(run, settings, model, weights, epochs, data.splits, device)
     atomic_write_text(run.config, settings.model_dump_json(indent=2) + "\n")
     with atomic_path(run.history) as temporary:
         pq.write_table(_history_table(state.history), temporary)
@@ -112,6 +139,8 @@ def _finish(
         "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
         "parameters": _parameters(model),
         "epochs": epochs,
+        "training_queries": len(data.training),
+        "training_queries_without_labels": len(data.splits[settings.dataset.train_split]) - len(data.training),
         "weights_sha256": {name: digest(values) for name, values in weights.items()},
     }
     atomic_write_text(run.provenance, json.dumps(provenance, indent=2) + "\n")

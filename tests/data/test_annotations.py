@@ -68,7 +68,7 @@ def test_what_was_written_is_read_back(file):
     ]
 
 
-@pytest.mark.parametrize("name", ["qid", "query", "vid", "duration", "relevant_clip_ids", "saliency_scores"])
+@pytest.mark.parametrize("name", ["qid", "query", "vid", "duration", "relevant_clip_ids"])
 def test_a_missing_field_is_named(file, name):
     write(file, row(), without(name, qid=2))
     with pytest.raises(DataError, match=f"line 2: field '{name}' is missing"):

@@ -165,6 +165,53 @@ def test_arguments_must_go_together(dataset, files, arguments, message):
         evaluate_command(dataset, files / "gt.jsonl", **arguments)
 
 
+def without(path, *fields, rows=slice(None)):
+    """Take fields out of some rows of an annotation file."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[rows]:
+        for field in fields:
+            del line[field]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_queries_without_labels_are_left_out_and_counted_aloud(dataset, files, capsys):
+    without(files / "gt.jsonl", "relevant_windows", rows=slice(0, 10))
+    without(files / "gt.jsonl", "saliency_scores", rows=slice(5, 6))
+    arguments = {"out": files / "m.json", "bootstrap": 20, "against": files / "bad.jsonl", "queries": files / "q.csv"}
+    evaluate_command(dataset, files / "gt.jsonl", files / "good.jsonl", **arguments)
+    warnings = capsys.readouterr().err
+    assert "gt.jsonl: 10 of 30 queries have no relevant_windows and are left out of all moment metrics" in warnings
+    assert "1 of 30 queries has no saliency_scores and is left out of all highlight metrics (qid 5)" in warnings
+    rows = list(csv.DictReader((files / "q.csv").read_text().splitlines()))
+    assert [row["qid"] for row in rows if not row["mIoU"]] == [str(qid) for qid in range(10)]
+    assert [row["qid"] for row in rows if not row["HD_mAP"]] == ["5"]
+    metrics = json.loads((files / "m.json").read_text())["metrics"]
+    for name in ("mIoU", "HIT@1"):
+        assert np.mean([float(row[name]) for row in rows if row[name]]) == pytest.approx(metrics[name])
+
+
+@pytest.mark.parametrize("format", ["flat", "moment-detr", "cg-detr"])
+def test_windows_without_saliency_are_scored_and_need_no_predicted_saliency(dataset, files, capsys, format):
+    without(files / "gt.jsonl", "saliency_scores", "relevant_clip_ids")
+    without(files / "good.jsonl", "pred_saliency_scores")
+    evaluate_command(dataset, files / "gt.jsonl", files / "good.jsonl", out=files / "m.json", format=format)
+    printed = capsys.readouterr()
+    assert "no query has saliency_scores: highlight metrics have no value" in printed.err
+    assert "mIoU" in printed.out
+    if format == "flat":
+        metrics = json.loads((files / "m.json").read_text())["metrics"]
+        assert metrics["mAP"] > 0
+        assert metrics["HD_mAP"] is metrics["HIT@1"] is None
+
+
+@pytest.mark.parametrize("source", [{"predictions": "good.jsonl"}, {"baseline": "whole_video"}])
+def test_a_split_without_any_label_is_one_message(dataset, files, source):
+    without(files / "gt.jsonl", "relevant_windows", "saliency_scores")
+    source = {name: files / value if name == "predictions" else value for name, value in source.items()}
+    with pytest.raises(DataError, match=r"gt.jsonl: no query has relevant_windows, so there is nothing to score"):
+        evaluate_command(dataset, files / "gt.jsonl", **source)
+
+
 def test_submit_packs_what_is_valid_and_nothing_else(dataset, files, capsys):
     truth = files / "gt.jsonl"
     submit_command(dataset, files / "good.jsonl", files / "bad.jsonl", truth, truth, files / "s.zip")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sadetr.evaluation import highlight_detection, scorer
 from sadetr.evaluation.formats import cg_detr_json, moment_detr_json
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import evaluate
+from sadetr.evaluation.significance import contributions_of
 
 from . import reference
 
@@ -157,14 +159,43 @@ def test_missing_saliency_ranks_as_zero_and_a_top_clip_beyond_the_video_misses()
         ([prediction([])] * 2, [query([[0, 1]])], False, "twice"),
         ([prediction([[0, float("nan"), 1]])], [query([[0, 1]])], False, "NaN"),
         ([prediction([[3, 1, 1]])], [query([[0, 1]])], False, "ends before its start"),
-        ([prediction([])], [query([[0, 1]])], True, "no saliency_scores"),
-        ([prediction([])], [query([])], False, "no relevant_windows"),
         ([], [], False, "no annotations"),
     ],
 )
 def test_bad_input_is_named(rows, queries, highlights, message):
     with pytest.raises(DataError, match=message):
         evaluate(rows, queries, highlights=highlights, clip_length=2.0)
+
+
+@settings(max_examples=40)
+@given(cases(highlights=True), st.data())
+def test_queries_without_labels_count_for_nothing(case, data):
+    queries, rows = case
+    hidden = data.draw(st.sets(st.sampled_from([query.qid for query in queries])))
+    unrated = data.draw(st.sets(st.sampled_from([query.qid for query in queries])))
+    changed = [
+        replace(
+            query,
+            windows=None if query.qid in hidden else query.windows,
+            saliency=None if query.qid in unrated else query.saliency,
+        )
+        for query in queries
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scorer, "CHUNK", 2)
+        scores = scorer.score(rows, changed, highlights=True, clip_length=2.0)
+    found, contributions = scorer.metrics_of(scores), contributions_of(scores)
+    for left, prefixes, highlights in ((hidden, ("R1", "mAP", "mIoU"), False), (unrated, ("HD", "HIT"), True)):
+        kept = [query for query in queries if query.qid not in left]
+        expected = dict.fromkeys(found)
+        if kept:
+            labelled = [row for row in rows if row["qid"] not in left]
+            expected = evaluate(labelled, kept, highlights=highlights, clip_length=2.0)
+        for column, name in enumerate(contributions.names):
+            if name.rpartition("/")[2].startswith(prefixes):
+                assert found[name] == expected[name]
+                counted = {queries[index].qid for index in np.flatnonzero(contributions.counted[:, column])}
+                assert counted.isdisjoint(left)
 
 
 @pytest.mark.parametrize("saliency", [[], [float("nan")], [float("inf")]])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sadetr.losses.quality import quality_loss, quality_margin_loss, quality_targets
+from sadetr.losses.quality import quality_loss, quality_margin_loss, quality_monitors, quality_targets
 from tests.samples import random_spans
 
 
@@ -67,6 +67,15 @@ def test_a_satisfied_margin_has_no_gradient():
     quality_margin_loss(positive, negative, torch.tensor([True]), 0.4).backward()
     assert positive.grad == 0
     assert negative.grad == 0
+
+
+def test_monitors_are_the_means_of_matched_and_other_queries():
+    qualities = torch.tensor([[0.9, 0.1, 0.2], [0.3, 0.5, 0.0]], requires_grad=True)
+    assigned, mask = torch.tensor([[[0, 2], [1, 0]]]), torch.tensor([[True, True], [True, False]])
+    monitors = quality_monitors(qualities, assigned, mask)
+    assert monitors["quality_matched"].item() == pytest.approx((0.9 + 0.2 + 0.5) / 3)
+    assert monitors["quality_unmatched"].item() == pytest.approx((0.1 + 0.3 + 0.0) / 3)
+    assert not any(value.requires_grad for value in monitors.values())
 
 
 def test_targets_do_not_depend_on_the_order_of_windows():

@@ -133,19 +133,26 @@ def cross_attention(heads, **switches):
 
 
 def attention_maps(layer, content, place, video):
-    """Eq 4: content and position side by side, per head."""
+    """Eq 4: content and position side by side, per head; positions are projected in front of it, or not (D41)."""
     query, key = project(layer.query, content[0].numpy()), project(layer.key, video.clips[0].numpy())
-    halves = (heads_of(x, layer.heads) for x in (query, place[0].numpy(), key, video.positions[0].numpy()))
+    place, time = place[0].numpy(), video.positions[0].numpy()
+    if hasattr(layer.key_position, "weight"):
+        place, time = project(layer.query_position, place), project(layer.key_position, time)
+    halves = (heads_of(x, layer.heads) for x in (query, place, key, time))
     return [
         np.concatenate((q, p), -1) @ np.concatenate((k, t), -1).T / math.sqrt(2 * WIDTH / layer.heads)
         for q, p, k, t in zip(*halves, strict=True)
     ]
 
 
+@pytest.mark.parametrize("positions", ["projected", "raw"])
 @pytest.mark.parametrize("heads", [1, 2])
-def test_eq_4_attention_map(heads):
-    layer, content, place, video = cross_attention(heads), draw(1, N, WIDTH), draw(1, N, WIDTH, seed=5), context()
-    close(layer._logits(content, place, video)[0], np.stack(attention_maps(layer, content, place, video)))
+def test_eq_4_attention_map(heads, positions):
+    layer = cross_attention(heads, refiner={"positions": positions})
+    assert hasattr(layer.query_position, "weight") == (positions == "projected")
+    content, place, video = draw(1, N, WIDTH), draw(1, N, WIDTH, seed=5), context()
+    logits = layer._logits(layer.query(content), place, video)
+    close(logits[0], np.stack(attention_maps(layer, content, place, video)))
 
 
 def gaussian(alpha, valid):
@@ -167,15 +174,22 @@ def test_eq_5_in_numbers():
     close(values[0, 0], [math.exp(-0.5), 1.0, math.exp(-0.5), math.exp(-2.0)])
 
 
+@pytest.mark.parametrize(
+    "refiner", [{}, {"positions": "raw"}, {"residual": "query"}], ids=["default", "raw positions", "query residual"]
+)
 @pytest.mark.parametrize("heads", [1, 2])
-def test_eq_6_modulated_cross_attention(heads):
-    layer, content, place, video = cross_attention(heads), draw(1, N, WIDTH), draw(1, N, WIDTH, seed=5), context()
+def test_eq_6_modulated_cross_attention(heads, refiner):
+    layer, content, place = cross_attention(heads, refiner=refiner), draw(1, N, WIDTH), draw(1, N, WIDTH, seed=5)
+    video = context()
     valid = int(video.mask.sum())
     value = heads_of(project(layer.value, video.clips[0].numpy()), heads)
     maps = attention_maps(layer, content, place, video)
     mask = gaussian(2.0, valid)
     mixed = [softmax((m * mask)[:, :valid]) @ v[:valid] for m, v in zip(maps, value, strict=True)]
-    close(layer(content, place, ANCHORS, video)[0], np.concatenate(mixed, -1) + content[0].numpy())
+    # Eq 6 prints the projected query; eq 1, in the same place, the content (D44).
+    kept = content[0].numpy()
+    kept = project(layer.query, kept) if refiner.get("residual") == "query" else kept
+    close(layer(content, place, ANCHORS, video)[0], np.concatenate(mixed, -1) + kept)
 
 
 def double(values):
@@ -189,6 +203,22 @@ def test_eq_7_moment_loss():
     first = 10 * (0.1 + 0.2) / 2 + (1 - 0.2 / 0.4)
     second = 10 * (0.6 + 0.0) / 2 + (1 + 0.5 / 0.7)
     close(10 * l1 + overlap, (first + second) / 2)
+
+
+def test_eq_7_as_printed_sums_over_the_windows():
+    # Two samples, the second with one window.
+    predicted = double([[[[0.5, 0.4], [0.25, 0.1]], [[0.3, 0.2], [0.5, 0.5]]]])
+    truth = double([[[0.4, 0.2], [0.85, 0.1]], [[0.3, 0.4], [0.0, 0.0]]])
+    mask = torch.tensor([[True, True], [True, False]])
+    l1, overlap = span_losses(predicted, truth, mask, "sum")
+    first = 10 * (0.1 + 0.2) / 2 + (1 - 0.2 / 0.4)
+    second = 10 * (0.6 + 0.0) / 2 + (1 + 0.5 / 0.7)
+    third = 10 * 0.2 / 2 + (1 - 0.2 / 0.4)
+    close(10 * l1 + overlap, ((first + second) + third) / 2)
+    # DETR's: both coordinates summed, windows averaged.
+    l1, overlap = span_losses(predicted, truth, mask, "detr")
+    close(l1, (0.3 + 0.6 + 0.2) / 3)
+    close(overlap, span_losses(predicted, truth, mask)[1].numpy())
 
 
 def test_eq_8_quality_loss():

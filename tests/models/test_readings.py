@@ -1,17 +1,29 @@
-"""Readings of the paper other than the chosen ones: D6, D19, D46 and D52, each against its definition."""
+"""Readings of the paper other than the chosen ones, each against its definition; the refiner's are in test_refiner."""
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from sadetr.losses.quality import quality_loss, quality_targets
 from sadetr.models.sa_detr.aligner import ModalAligner
+from sadetr.models.sa_detr.initializer import DirectAnchors
 from sadetr.nn.layers import masked_mean
 from tests.samples import HIDDEN, only, padded, small_batch, small_model, small_settings, small_step, with_garbage
 
 READINGS = {
     "D6": {"fusion": {"mode": "interleaved"}},
+    "D15": {"loss": {"align_weights": [0.3, 0.5, 0.05, 0.01]}},
     "D19": {"local": {"input": "fusion"}},
+    "D24": {"qi": {"init_bias": "grid"}},
+    "D25": {"qi": {"detach": True}},
+    "D27": {"dn": {"centre_scale": "centre"}},
+    "D44": {"refiner": {"residual": "query"}},
     "D46": {"refiner": {"update": "linear"}},
+    "D47 update": {"refiner": {"gradient": "update"}},
+    "D47 full": {"refiner": {"gradient": "full"}},
+    "D51 sum": {"loss": {"moment_reduction": "sum"}},
+    "D51 coordinates": {"loss": {"moment_reduction": "detr"}},
+    "D52 bins": {"loss": {"quality_reduction": "binned"}},
     "D52 sum": {"loss": {"quality_reduction": "sum"}},
     "D52 weighted": {"loss": {"quality_reduction": "weighted_mean", "matched_quality": 3.0}},
 }
@@ -85,6 +97,80 @@ def test_linear_spans_stay_in_the_video_and_losses_finite():
     assert (output.layer_spans[..., 0] == 1).all()
     assert (output.layer_spans[..., 1] == 0).all()
     assert all(term.isfinite() for term in model.objective(output, batch).values())
+
+
+def test_alignment_terms_have_weights_of_their_own():
+    model, batch = small_model(), small_batch()
+    plain = model.objective(model(batch, small_step()), batch)
+    weights = {"vtc": 0.3, "ctm_local": 0.5, "ctm_intra": 0.05, "ctm_inter": 0.01}
+    model = small_model(small_settings(loss={"align": 2.0, "align_weights": list(weights.values())}))
+    terms = model.objective(model(batch, small_step()), batch)
+    for name, term in terms.items():
+        torch.testing.assert_close(term, 2 * weights[name] * plain[name] if name in weights else plain[name])
+    model = small_model(small_settings(loss={"align_weights": [0.0, 1.0, 1.0, 0.0]}))
+    assert plain.keys() - model.objective(model(batch, small_step()), batch).keys() == {"vtc", "ctm_inter"}
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [1.0] * 5, [1.0, 1.0, 1.0, -1.0]])
+def test_alignment_weights_are_four_and_not_negative(weights):
+    with pytest.raises(ValidationError):
+        small_settings(loss={"align_weights": weights})
+
+
+def test_anchors_start_spread_over_the_video():
+    torch.manual_seed(0)
+    chosen = DirectAnchors(small_settings())
+    torch.manual_seed(0)
+    spread = DirectAnchors(small_settings(**READINGS["D24"]))
+    without_input = torch.zeros(1, HIDDEN)
+    for anchors in (chosen, spread):
+        torch.nn.init.zeros_(anchors.mlp[2].bias)
+        torch.nn.init.zeros_(anchors.mlp[0].bias)
+    centres, widths = spread(without_input)[0].unbind(-1)
+    torch.testing.assert_close(centres, (torch.arange(6) + 0.5) / 6)
+    # Everything else is drawn as ever.
+    torch.testing.assert_close(widths, chosen(without_input)[0, :, 1])
+    assert torch.equal(spread.mlp[-1].weight, chosen.mlp[-1].weight)
+
+
+def anchor_gradients(**qi):
+    """What the refiner's losses, and L_init, ask of the anchors' MLP."""
+    model, batch = small_model(small_settings(qi=qi)), small_batch()
+    terms = model.objective(model(batch, small_step()), batch)
+    parameters = list(model.direct_anchors.parameters())
+
+    def reached(names):
+        gradients = torch.autograd.grad(
+            sum(terms[name] for name in names), parameters, retain_graph=True, allow_unused=True
+        )
+        return any(gradient is not None and gradient.any() for gradient in gradients)
+
+    return reached(["direct_l1", "quality"]), reached([name for name in terms if name.startswith("init")] or ["vtc"])
+
+
+def test_detached_anchors_learn_from_their_own_loss_alone():
+    assert anchor_gradients() == (True, True)
+    assert anchor_gradients(detach=True) == (False, True)
+    # Without that loss they would never learn.
+    assert anchor_gradients(detach=True, init_loss=False) == (True, False)
+
+
+def test_quality_bins_are_bam_detrs_loss():
+    generator = torch.Generator().manual_seed(0)
+    qualities, spans = torch.rand(2, 3, 5, generator=generator), torch.rand(2, 3, 5, 2, generator=generator)
+    truth, mask = torch.rand(3, 2, 2, generator=generator), torch.tensor([[True, True], [True, False], [True, True]])
+    assigned = torch.zeros(2, 3, 2, dtype=torch.int64)
+    targets, expected = quality_targets(spans, truth, mask), 0.0
+    for stage in range(2):
+        bins = {"low": [], "middle": [], "high": []}
+        for quality, target in zip(qualities[stage].flatten(), targets[stage].flatten(), strict=True):
+            name = "low" if target <= 0.3 else "middle" if target <= 0.7 else "high"
+            bins[name].append((quality - target).abs())
+        # An empty bin counts as 0; the coefficient is BAM-DETR's.
+        expected += 2 * sum(torch.stack(errors).mean() for errors in bins.values() if errors) / 3
+    for weight in (1.0, 10.0):
+        ours = quality_loss(qualities, spans, truth, mask, assigned, weight, "binned")
+        torch.testing.assert_close(ours, expected)
 
 
 def test_quality_reductions_by_hand():

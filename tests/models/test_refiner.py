@@ -15,7 +15,8 @@ from sadetr.models.sa_detr.refiner import (
     VideoContext,
     temporal_align_weights,
 )
-from sadetr.models.sa_detr.settings import EnhanceBlock
+from sadetr.models.sa_detr.settings import EnhanceBlock, SADETRSettings
+from sadetr.nn.attention import split_heads
 from sadetr.nn.decoders import ConditionalCrossAttention, Memory
 from sadetr.nn.gaussian import log_gaussian_mask
 from sadetr.nn.positions import anchor_positions, clip_positions
@@ -138,9 +139,10 @@ def test_the_gaussian_passes_gradients_to_anchors_that_are_not_detached():
     assert anchors.grad.ne(0).all()
 
 
-def modulated(mode, alpha=2.0):
+def modulated(mode, alpha=2.0, positions="projected"):
     torch.manual_seed(0)
     switches = {"ad": {"modulate": False}} if mode is None else {"gauss": {"mode": mode, "alpha": alpha}}
+    switches["refiner"] = {"positions": positions}
     return ModulatedCrossAttention(small_settings(**switches)).eval()
 
 
@@ -151,14 +153,17 @@ def literal_cross_attention(layer, mode, content, position, anchors, context):
         length = int(context.mask[sample].sum())
         clips = context.clips[sample, :length]
         query, key, value = layer.query(content[sample]), layer.key(clips), layer.value(clips)
+        place, time = position[sample], context.positions[sample, :length]
+        if layer.query_position is not None:
+            place, time = layer.query_position(place), layer.key_position(time)
         grid = torch.arange(1, length + 1) / length
         centre, width = anchors[sample].unbind(-1)
         mask = (-2 * (grid - centre[:, None]) ** 2 / width.clamp(min=1e-3)[:, None] ** 2).exp()
         outputs = []
         for head in range(heads):
             part = slice(head * HIDDEN // heads, (head + 1) * HIDDEN // heads)
-            q = torch.cat((query[:, part], position[sample, :, part]), -1)
-            k = torch.cat((key[:, part], context.positions[sample, :length, part]), -1)
+            q = torch.cat((query[:, part], place[:, part]), -1)
+            k = torch.cat((key[:, part], time[:, part]), -1)
             logits = q @ k.T / math.sqrt(q.shape[-1])
             if mode == "mul_logits":
                 attention = (logits * mask).softmax(-1)
@@ -172,9 +177,10 @@ def literal_cross_attention(layer, mode, content, position, anchors, context):
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("positions", ["projected", "raw"])
 @pytest.mark.parametrize("mode", ["mul_logits", "add_log", "mul_prob", None])
-def test_cross_attention_follows_eqs_4_to_6(mode):
-    layer, context, content = modulated(mode), video_context(), some_contents()
+def test_cross_attention_follows_eqs_4_to_6(mode, positions):
+    layer, context, content = modulated(mode, positions=positions), video_context(), some_contents()
     # Wide anchors: the literal softmax(map) * mask of narrow ones underflows before it is renormalised.
     anchors = some_anchors().clamp(min=0.3)
     position = torch.randn_like(content)
@@ -256,25 +262,28 @@ def test_the_offset_starts_at_zero_so_spans_start_at_the_anchors():
     assert qualities.shape == (2, 3, 5)
 
 
-def shaken_refiner():
+def shaken_refiner(**switches):
     torch.manual_seed(0)
-    refiner = SpanAwareRefiner(small_settings())
+    refiner = SpanAwareRefiner(small_settings(**switches))
     with torch.no_grad():
         for parameter in refiner.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return refiner
 
 
-def test_layers_refine_in_logit_space_with_anchors_detached_between_them():
-    refiner, context, content = shaken_refiner(), video_context(), some_contents()
+@pytest.mark.parametrize("gradient", ["detached", "update", "full"])
+def test_layers_refine_in_logit_space_with_gradients_as_set_between_them(gradient):
+    refiner, context, content = shaken_refiner(refiner={"gradient": gradient}), video_context(), some_contents()
 
     def replay(anchors):
-        spans, contents = [], content
+        spans, contents, base = [], content, anchors
         for layer in refiner.layers:
             position = refiner.position(anchor_positions(anchors, HIDDEN))
             contents = layer(contents, position, anchors, None, context)
-            spans.append((inverse_sigmoid(anchors) + refiner.offset(contents)).sigmoid())
-            anchors = spans[-1].detach()
+            spans.append((inverse_sigmoid(base) + refiner.offset(contents)).sigmoid())
+            # D47: nothing passes, what the offset is added to, or everything.
+            anchors = spans[-1] if gradient == "full" else spans[-1].detach()
+            base = spans[-1].detach() if gradient == "detached" else spans[-1]
         return torch.stack(spans)
 
     weights = torch.randn(2, 3, 5, 2)
@@ -290,6 +299,20 @@ def test_layers_refine_in_logit_space_with_anchors_detached_between_them():
     assert (gradients[0][0][0] - gradients[0][0][1]).abs().max() > 1e-3
 
 
+def test_gradients_between_layers_change_no_prediction_and_reach_as_far_as_set():
+    inputs = some_contents(), some_anchors(), None, video_context()
+    offsets, spans = {}, {}
+    for gradient in ("detached", "update", "full"):
+        refiner = shaken_refiner(refiner={"gradient": gradient})
+        spans[gradient] = refiner(*inputs)[0]
+        # The head is shared: what differs is what the second layer's loss asks of the first layer's spans.
+        (offsets[gradient],) = torch.autograd.grad(spans[gradient][1].sum(), refiner.offset[-1].bias)
+    assert torch.equal(spans["detached"], spans["update"])
+    assert torch.equal(spans["detached"], spans["full"])
+    pairs = (("detached", "update"), ("update", "full"), ("detached", "full"))
+    assert not any(torch.allclose(offsets[first], offsets[second]) for first, second in pairs)
+
+
 def test_queries_are_equivariant():
     refiner, context = shaken_refiner(), video_context()
     order = torch.tensor([3, 0, 4, 1, 2])
@@ -300,18 +323,38 @@ def test_queries_are_equivariant():
     torch.testing.assert_close(permuted_qualities, qualities[:, :, order], rtol=1e-4, atol=1e-5)
 
 
-def test_unmodulated_cross_attention_is_dab_detrs_behind_position_projections():
-    # DAB-DETR projects both positions, ours does not (D41); the parity of DAB-DETR's is checked in tests/parity.
+@pytest.mark.parametrize("positions", ["projected", "raw"])
+def test_unmodulated_cross_attention_is_dab_detrs(positions):
+    # Whose parity is checked in tests/parity. Raw positions are its behind the projections of both (D41).
     torch.manual_seed(0)
-    settings = small_settings(ad={"modulate": False})
+    settings = small_settings(ad={"modulate": False}, refiner={"positions": positions})
     ours = ModulatedCrossAttention(settings)
     theirs = ConditionalCrossAttention(HIDDEN, settings.num_heads, 0.0, first=False, gauss=None)
-    for name in ("query", "key", "value", "out"):
-        getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())
+    same = {name: name for name in ("query", "key", "value", "out")}
+    if positions == "projected":
+        same |= {"query_sine": "query_position", "key_position": "key_position"}
+    for name, source in same.items():
+        getattr(theirs, name).load_state_dict(getattr(ours, source).state_dict())
     context, content, anchors = video_context(), some_contents(), some_anchors()
     sine = torch.randn_like(content)
     memory = Memory(context.clips, context.positions, context.mask)
-    placed = VideoContext(context.clips, context.mask, theirs.key_position(context.positions), context.sentence)
     expected = ours.norm(content + theirs(content, torch.zeros_like(content), sine, anchors, memory))
-    mixed = ours(content, theirs.query_sine(sine), anchors, placed)
-    torch.testing.assert_close(mixed, expected, rtol=1e-4, atol=1e-5)
+    if positions == "raw":
+        context = VideoContext(context.clips, context.mask, theirs.key_position(context.positions), context.sentence)
+        sine = theirs.query_sine(sine)
+    torch.testing.assert_close(ours(content, sine, anchors, context), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_projected_positions_tell_clips_apart_in_every_head():
+    # The reason for D41: split raw, most heads get frequencies at which all clips of a video look alike.
+    mask = torch.ones(1, 75, dtype=torch.bool)
+    positions = clip_positions(mask, 256)
+    torch.manual_seed(0)
+    layer = ModulatedCrossAttention(SADETRSettings())
+    torch.nn.init.xavier_uniform_(layer.key_position.weight)
+    raw, projected = (
+        split_heads(values, 8)[0].std(1).square().mean(-1).sqrt()
+        for values in (positions, layer.key_position(positions))
+    )
+    assert (raw < 0.05).sum() == 5
+    assert projected.min() > 0.1

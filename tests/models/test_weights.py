@@ -1,6 +1,10 @@
 """Official checkpoints: every tensor is used or named as unused, whatever is odd is an error."""
 
 import argparse
+import pickle
+import shlex
+import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -111,7 +115,56 @@ def test_foreign_classes_are_never_unpickled_and_the_remedy_is_named(tmp_path):
     torch.save({"model": {}, "opt": argparse.Namespace(lr=1)}, path)
     with pytest.raises(ResultsError, match="never unpickled") as caught:
         read_official(path)
-    assert str(tmp_path / "official.safetensors") in str(caught.value)
+    assert str(tmp_path / "official.tensors.pt") in str(caught.value)
+
+
+LOAD = torch.load
+
+
+def old_load(f, map_location=None, pickle_module=pickle, **pickle_load_args):
+    """``torch.load`` of torch 1.9: further arguments go to the unpickler, which refuses them."""
+    if pickle_load_args:
+        raise TypeError(f"{next(iter(pickle_load_args))!r} is an invalid keyword argument for Unpickler()")
+    return LOAD(f, map_location=map_location, weights_only=False)
+
+
+class Foreign(dict):
+    """A state dict of a class of its own, as some repositories save them."""
+
+
+@pytest.mark.parametrize("version", ["old", "new"])
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (lambda state: {"model": state, "opt": argparse.Namespace(lr=1)}, {}),
+        (lambda state: {"model": state, "opt": argparse.Namespace(lr=1)}, {"_use_new_zipfile_serialization": False}),
+        (Foreign, {}),
+    ],
+    ids=["beside options", "format of torch 1.5", "plain"],
+)
+def test_the_advised_lines_run_in_any_torch_and_what_they_write_is_read(
+    tmp_path, monkeypatch, version, content, options
+):
+    _, _, tensors = official("qd_detr")
+    path = tmp_path / "it's official.ckpt"
+    # Parameters are tensors with a history.
+    torch.save(content({name: torch.nn.Parameter(value) for name, value in tensors.items()}), path, **options)
+    with pytest.raises(ResultsError) as caught:
+        read_official(path)
+    _, lines, command = str(caught.value).split("\n\n")
+    namespace: dict = {}
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "safetensors", None)
+        if version == "old":
+            patch.setattr(torch, "load", old_load)
+        for line in lines.splitlines():  # one by one, as at a prompt
+            exec(line, namespace)
+    exported = shlex.split(command)[-3]
+    found = read_official(Path(exported))
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    done = CliRunner().invoke(app, ["import-weights", "--method", "qd_detr", exported])
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("content", [b"junk", b""], ids=["junk", "empty"])

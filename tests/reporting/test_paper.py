@@ -75,8 +75,8 @@ PRINTED = {
     "table7": """
         row R1@0.5 R1@0.7 mAP HD_mAP HIT@1
         before_before - 52.71 - 40.89 66.58
-        after_before 65.42 51.74 47.56 40.20 65.94
-        after_after 65.55 51.87 47.85 40.65 65.81
+        after_after 65.42 51.74 47.56 40.20 65.94
+        after_before 65.55 51.87 47.85 40.65 65.81
         before_after 67.03 52.52 48.84 40.81 67.61""",
     "table8": """
         row R1@0.5 R1@0.7 mAP

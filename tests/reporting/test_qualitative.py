@@ -101,7 +101,7 @@ def test_the_other_predictor_does_not_change_the_choice(generated, experiment, s
 
 def test_one_query_is_shown_once():
     item = query(0)
-    assert list(default_choice([prediction(item, 0.0)], [item])) == [0]
+    assert list(default_choice([prediction(item, 0.0)], [item], "SA-DETR")) == [0]
 
 
 def test_shown_iou_is_the_scorers(generated, experiment, source):

@@ -162,19 +162,34 @@ def test_bucketed_epochs_depend_on_seed_and_epoch_alone(workspace):
 
 
 @pytest.mark.parametrize(
-    ("setting", "file", "clip_length"),
-    [("tacos", "train.jsonl", 2.0), ("charades_sta", "charades_sta_train_tvr_format.jsonl", 1.0)],
+    ("setting", "file", "clip_length", "bucket_batches", "videos"),
+    [("tacos", "train.jsonl", 2.0, 8, 12), ("charades_sta", "charades_sta_train_tvr_format.jsonl", 1.0, 16, 32)],
 )
-def test_padding_of_the_benchmarks_with_ragged_videos(setting, file, clip_length):
+def test_buckets_trade_padding_for_fewer_videos_per_batch(setting, file, clip_length, bucket_batches, videos):
+    """D76: why they are an option, and why the paper's scale shuffles plainly."""
     path = SHARED / "annotations" / setting / file
     if not path.exists():
         pytest.skip(f"{path} is absent; set SADETR_SHARED to the folder with the official data")
     queries = read_annotations(path, clip_length)
     lengths = np.array([clip_count(query.duration, clip_length) for query in queries])
-    training = resolve(setting, "sa_detr", "full", 2018, "paper").training
+    names = np.array([query.vid for query in queries])
     order = np.random.default_rng(0).permutation(len(lengths))
-    parts = bucketed(order, lengths, training.batch_size, training.bucket_batches, np.random.default_rng(1))
-    assert padding(parts, lengths) < 0.3
+
+    def batches(size):
+        return bucketed(order, lengths, 32, size, np.random.default_rng(1))
+
+    def different(parts):
+        return np.mean([len(set(names[part])) for part in parts])
+
+    assert padding(batches(bucket_batches), lengths) < 0.3 < 0.4 < padding(batches(1), lengths)
+    assert different(batches(bucket_batches)) < videos
+    assert different(batches(1)) > 25
+
+
+@pytest.mark.parametrize("setting", ["qvhighlights", "charades_sta", "charades_sta_vgg", "tacos"])
+@pytest.mark.parametrize("scale", ["paper", "simulated"])
+def test_full_size_trainings_shuffle_plainly(setting, scale):
+    assert resolve(setting, "sa_detr", "full", 2018, scale).training.bucket_batches == 1
 
 
 def test_prediction_goes_from_short_to_long_and_answers_in_file_order(workspace):

@@ -16,6 +16,7 @@ from typing import IO
 
 from sadetr.disguise import ARCHIVE, Wanted, disguise, is_companion
 from sadetr.errors import DownloadError
+from sadetr.installation import document
 
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
@@ -58,7 +59,7 @@ def unpack(archive: Path, provides: dict[str, str], target: Path) -> dict[str, i
         counts = _unpack_to(archive, wanted, temporary)
         if wanted and not counts:
             names = ", ".join(provides)
-            raise DownloadError(f"{archive}: holds none of {names}. It is another archive: see docs/data.md.")
+            raise DownloadError(f"{archive}: holds none of {names}. It is another archive: see {document('data.md')}.")
         for place in counts:
             (target / place).parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary / place, target / place)

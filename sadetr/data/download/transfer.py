@@ -18,6 +18,7 @@ from typing import Any
 from sadetr.data.download.progress import Progress
 from sadetr.disguise import ANYTHING, HEAD, of_content
 from sadetr.errors import DownloadError
+from sadetr.installation import document
 
 ATTEMPTS = 5
 """Attempts in a row without a new byte before giving up."""
@@ -151,8 +152,8 @@ class Transfer:
         if error.code in TEMPORARY:
             raise _Broken(f"HTTP {error.code} {error.reason}")
         raise DownloadError(
-            f"{url}: the server says {error.code} {error.reason}. The address may have moved: see docs/data.md for "
-            "others, and put the file in its place by hand."
+            f"{url}: the server says {error.code} {error.reason}. The address may have moved: see "
+            f"{document('data.md')} for others, and put the file in its place by hand."
         )
 
     def _receive(self, url: str, response: http.client.HTTPResponse, progress: Progress) -> None:

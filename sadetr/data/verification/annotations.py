@@ -9,6 +9,7 @@ from sadetr.data.annotations import Query, parse_row
 from sadetr.data.jsonl import Row, RowError, read_lines
 from sadetr.data.sources import AnnotationSource, Sources
 from sadetr.data.verification.findings import Place, Report
+from sadetr.data.verification.labels import check_labels
 from sadetr.data.verification.statistics import compare, measure, measure_clips, shown
 from sadetr.disguise import JSON_LINES, disguise
 from sadetr.errors import DataError
@@ -54,10 +55,12 @@ def check_annotations(report: Report, dataset: DatasetSettings, root: Path, sour
             report.add("error", what, f"Run {report.refill}, or correct the data root.", places, _from(known))
             complete = False
             continue
-        rows, faultless = _check_rows(report, dataset, path, place)
+        lines, faultless = _check_rows(report, dataset, path, place)
+        rows = list(lines.values())
         complete &= faultless
         comparisons = []
         if rows:
+            check_labels(report, dataset, split, place, lines)
             clips = sources.clips.get(name) if sources else None
             comparisons = compare(name, split, measure(rows), known.statistics if known else None)
             comparisons += compare(name, split, measure_clips(rows, dataset.clip_length), clips)
@@ -74,15 +77,15 @@ def check_annotations(report: Report, dataset: DatasetSettings, root: Path, sour
     return Annotations(list(queries.values()), files, complete)
 
 
-def _check_rows(report: Report, dataset: DatasetSettings, path: Path, place: str) -> tuple[list[Query], bool]:
-    """Parse line by line; the first fault of every line is reported, and every repeated qid."""
+def _check_rows(report: Report, dataset: DatasetSettings, path: Path, place: str) -> tuple[dict[int, Query], bool]:
+    """Line number -> row; the first fault of every line is reported, and every repeated qid."""
     try:
         lines = read_lines(path)
     except DataError as error:
         message = str(error).removeprefix(f"{path}: ")
         report.add("error", "annotation file cannot be read", "Download the file again.", [Place(place, None, message)])
-        return [], False
-    rows: list[Query] = []
+        return {}, False
+    rows: dict[int, Query] = {}
     faults: dict[str, list[Place]] = defaultdict(list)
     repeated: list[Place] = []
     used: dict[int | str, int] = {}
@@ -97,7 +100,7 @@ def _check_rows(report: Report, dataset: DatasetSettings, path: Path, place: str
             repeated.append(Place(place, number, f"qid {query.qid!r} was already used in line {used[query.qid]}"))
             continue
         used[query.qid] = number
-        rows.append(query)
+        rows[number] = query
     for remedy, places in faults.items():
         report.add("error", "annotation rows are malformed", f"In these lines: {remedy}.", places)
     if repeated:

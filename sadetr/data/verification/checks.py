@@ -46,6 +46,12 @@ def check_data(
     if scale.data != "simulated":
         annotations = _without_misplaced(report, dataset, annotations)
     if scale.data == "simulated":
+        unlabelled = [query for query in annotations.queries if query.windows is None]
+        if unlabelled:
+            folder, files = f"annotations/{dataset.annotations_in}", annotations.files
+            places = [Place(f"{folder}/{files[str(query.qid)]}", None, f"qid {query.qid!r}") for query in unlabelled]
+            what = f"queries without relevant_windows ({len(unlabelled):,}), whose videos cannot be simulated"
+            report.add("error", what, "Use annotation files with labels for every split.", places)
         report.skipped.append("feature files: this scale simulates its features")
     elif not annotations.queries:
         report.skipped.append("feature files: there are no annotations to check them against")

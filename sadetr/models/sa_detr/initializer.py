@@ -32,8 +32,8 @@ class NoiseGroups:
 class DirectAnchors(nn.Module):
     """Anchors S_d^0 of the direct group, dynamic or learned (D24).
 
-    The last layer keeps PyTorch's initialisation: all contents start at zero, so equal anchors would make equal
-    queries.
+    The weights of the last layer keep PyTorch's initialisation: all contents start at zero, so equal anchors would make
+    equal queries.
     """
 
     def __init__(self, settings: SADETRSettings) -> None:
@@ -43,9 +43,13 @@ class DirectAnchors(nn.Module):
         dynamic = settings.qi.dynamic
         self.mlp = MLP(width, width, width, 2 * self.count) if dynamic else None
         self.learned = None if dynamic else nn.Embedding(self.count, 2)
+        if dynamic and settings.qi.init_bias == "grid":
+            centres = (torch.arange(self.count) + 0.5) / self.count
+            with torch.no_grad():
+                self.mlp[-1].bias.view(self.count, 2)[:, 0] = centres.logit()
 
     def forward(self, token: Tensor) -> Tensor:
-        """Fusion token M_g (B, d) -> (B, N_q, 2) ``cw`` in (0, 1); not detached (D25)."""
+        """Fusion token M_g (B, d) -> (B, N_q, 2) ``cw`` in (0, 1)."""
         if self.mlp is not None:
             return self.mlp(token).unflatten(-1, (self.count, 2)).sigmoid()
         return self.learned.weight.sigmoid().expand(len(token), -1, -1)
@@ -61,8 +65,8 @@ def scale_margin(settings: Denoising, progress: float) -> float:
 def noise_groups(spans: Tensor, mask: Tensor, settings: Denoising, step: Step) -> NoiseGroups:
     """Jitter every ground-truth span once per group and polarity (section 4.2 of docs/interpretation.md, D26-D32).
 
-    The centre moves by at most half the noise times the width, the width by the noise times itself; ends are clamped
-    to the video and widths kept above ``min_width``.
+    The centre moves by at most half the noise times the width (or the centre, D27), the width by the noise times
+    itself; ends are clamped to the video and widths kept above ``min_width``.
 
     Args:
         spans: (B, G, 2) ``cw`` ground truth, zero-padded.
@@ -83,8 +87,9 @@ def noise_groups(spans: Tensor, mask: Tensor, settings: Denoising, step: Step) -
     noise = ((low + (high - low) * draw) * sign).to(spans.device)
 
     truth = spans[:, None, None]
-    width = truth[..., 1:]
-    jittered = truth + noise * torch.cat((width / 2, width), dim=-1)
+    centre, width = truth.split(1, dim=-1)
+    moved = width if settings.centre_scale == "width" else centre
+    jittered = truth + noise * torch.cat((moved / 2, width), dim=-1)
     anchors = _valid_spans(jittered, settings.min_width)
     valid = mask[:, None, None].expand(shape[:-1])
     anchors = torch.where(valid.unsqueeze(-1), anchors, anchors.new_full((), 0.5))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sadetr.models.interface import Batch, Inspection, Method, Output, Step
+from sadetr.models.interface import Batch, Inspection, LossTerms, Method, Output, Step
 from sadetr.models.sa_detr.aligner import ModalAligner
 from sadetr.models.sa_detr.enhance import GlobalBlock, LocalBlock
 from sadetr.models.sa_detr.initializer import DirectAnchors, NoiseGroups, noise_groups, self_attention_bias
@@ -95,7 +95,9 @@ class SADETR(Method):
         noise = None
         if step is not None and self.noise_content is not None:
             noise = noise_groups(batch.spans, batch.spans_mask, self.settings.dn, step)
-        spans, qualities = self._refine(anchors, noise, context)
+        # Anchors without a loss of their own learn from the refiner alone (D25).
+        apart = self.settings.qi.detach and self.settings.qi.init_loss
+        spans, qualities = self._refine(anchors.detach() if apart else anchors, noise, context)
         first = spans.shape[2] - anchors.shape[1]
         return SADETROutput(
             spans=spans[-1, :, first:],
@@ -111,7 +113,7 @@ class SADETR(Method):
             **self._alignment_embeddings(batch, encoded, sentence),
         )
 
-    def objective(self, output: SADETROutput, batch: Batch) -> dict[str, Tensor]:
+    def objective(self, output: SADETROutput, batch: Batch) -> LossTerms:
         """Weighted loss terms of eq 10."""
         return objective(output, batch, self.settings)
 

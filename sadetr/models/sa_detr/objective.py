@@ -8,8 +8,8 @@ from torch import Tensor
 from sadetr.losses.alignment import clip_text_logits, inter_loss, intra_loss, local_loss, video_text_contrast
 from sadetr.losses.matching import match, take
 from sadetr.losses.moment import span_losses
-from sadetr.losses.quality import quality_loss, quality_margin_loss
-from sadetr.models.interface import Batch
+from sadetr.losses.quality import quality_loss, quality_margin_loss, quality_monitors
+from sadetr.models.interface import Batch, LossTerms
 from sadetr.models.sa_detr.settings import SADETRSettings
 from sadetr.models.saliency import saliency_terms
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from sadetr.models.sa_detr.model import SADETROutput
 
 
-def objective(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
+def objective(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> LossTerms:
     """Terms of eq 10, each multiplied by its weights; a term that is switched off is absent.
 
-    Direct anchors (if they have a loss) and every supervised refiner layer are matched separately.
+    Direct anchors (if they have a loss) and every supervised refiner layer are matched separately. Monitors are the
+    mean qualities of matched and unmatched queries of the last layer.
     """
     weights = settings.loss
     layers = slice(None) if weights.aux else slice(-1, None)
@@ -33,21 +34,23 @@ def objective(output: "SADETROutput", batch: Batch, settings: SADETRSettings) ->
         (weights.moment, lambda: moment_terms(output, batch, settings, stages, assigned, layers)),
         (weights.quality, lambda: quality_terms(output, batch, settings, assigned[1:], layers)),
     )
-    return {name: weight * term for weight, terms in groups if weight for name, term in terms().items()}
+    terms = {name: weight * term for weight, terms in groups if weight for name, term in terms().items()}
+    return LossTerms(terms, quality_monitors(output.scores, assigned[-1:], batch.spans_mask))
 
 
 def alignment_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
-    """L_A = L_vtc + L_local + L_intra + L_inter, as far as FA is on."""
-    fa, terms = settings.fa, {}
-    if fa.vtc:
-        terms["vtc"] = video_text_contrast(output.video_embedding, output.text_embedding, fa.temperature)
-    if fa.ctm:
-        logits = clip_text_logits(output.clip_embeddings, output.sentence_embedding, fa.temperature)
-        clip = batch.aligned_clip
-        terms["ctm_local"] = local_loss(logits, batch.relevant, batch.video_mask)
-        terms["ctm_intra"] = intra_loss(logits, batch.saliency, batch.video_mask, clip)
-        terms["ctm_inter"] = inter_loss(output.clip_embeddings, output.sentence_embedding, clip, fa.temperature)
-    return terms
+    """L_A = L_vtc + L_local + L_intra + L_inter, each with its own weight (D15), as far as FA is on."""
+    fa, clip = settings.fa, batch.aligned_clip
+    clips, sentence, temperature = output.clip_embeddings, output.sentence_embedding, fa.temperature
+    logits = clip_text_logits(clips, sentence, temperature) if fa.ctm else None
+    terms = (
+        ("vtc", fa.vtc, lambda: video_text_contrast(output.video_embedding, output.text_embedding, temperature)),
+        ("ctm_local", fa.ctm, lambda: local_loss(logits, batch.relevant, batch.video_mask)),
+        ("ctm_intra", fa.ctm, lambda: intra_loss(logits, batch.saliency, batch.video_mask, clip)),
+        ("ctm_inter", fa.ctm, lambda: inter_loss(clips, sentence, clip, temperature)),
+    )
+    weighed = zip(settings.loss.align_weights, terms, strict=True)
+    return {name: weight * term() for weight, (name, on, term) in weighed if on and weight}
 
 
 def _saliency_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
@@ -60,14 +63,14 @@ def moment_terms(
     output: "SADETROutput", batch: Batch, settings: SADETRSettings, stages: Tensor, assigned: Tensor, layers: slice
 ) -> dict[str, Tensor]:
     """L_M = L_direct + L_init + L_noise (section 3.5; noise positives keep their own ground truth)."""
-    paired = take(stages, assigned)
-    parts = {"direct": span_losses(paired[1:], batch.spans, batch.spans_mask)}
+    paired, weights = take(stages, assigned), settings.loss
+    reduction = weights.moment_reduction
+    parts = {"direct": span_losses(paired[1:], batch.spans, batch.spans_mask, reduction)}
     if settings.qi.init_loss:
-        parts["init"] = span_losses(paired[:1], batch.spans, batch.spans_mask)
+        parts["init"] = span_losses(paired[:1], batch.spans, batch.spans_mask, reduction)
     if output.noise is not None:
         positive = output.noise.unflatten(output.noise_spans[layers])[:, :, :, 0]
-        parts["noise"] = span_losses(positive, batch.spans[:, None], batch.spans_mask[:, None])
-    weights = settings.loss
+        parts["noise"] = span_losses(positive, batch.spans[:, None], batch.spans_mask[:, None], reduction)
     terms = {f"{name}_l1": weights.l1 * l1 for name, (l1, _) in parts.items()}
     return terms | {f"{name}_giou": weights.giou * giou for name, (_, giou) in parts.items()}
 

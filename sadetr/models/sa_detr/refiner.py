@@ -113,30 +113,40 @@ class SelfAttention(nn.Module):
 
 
 class ModulatedCrossAttention(nn.Module):
-    """Eqs 4-6: content and position halves concatenated per head, logits modulated by the Gaussian mask (D43)."""
+    """Eqs 4-6: content and position halves concatenated per head, logits modulated by the Gaussian mask (D43).
+
+    Raw positions are cut into bands of frequencies by the split into heads, and most heads get bands in which all clips
+    look alike; a projection gives every head all of them, as in DAB-DETR and its descendants (D41).
+    """
 
     def __init__(self, settings: SADETRSettings) -> None:
         super().__init__()
         width = settings.hidden_width
         self.heads = settings.num_heads
         self.gauss = settings.gauss if settings.ad.modulate else None
+        self.residual = settings.refiner.residual
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        projected = settings.refiner.positions == "projected"
+        self.query_position, self.key_position = (nn.Linear(width, width) if projected else None for _ in range(2))
         self.norm = nn.LayerNorm(width)
         self.attention_dropout = Dropout(settings.dropout)
         self.dropout = Dropout(settings.dropout)
 
     def forward(self, content: Tensor, position: Tensor, anchors: Tensor, context: VideoContext) -> Tensor:
         """(B, N, d) contents and positions, (B, N, 2) anchors -> (B, N, d)."""
-        logits = self._logits(content, position, context)
+        query = self.query(content)
+        logits = self._logits(query, position, context)
         attention = self.attention_dropout(modulated_softmax(logits, anchors, context.mask, self.gauss))
         value = split_heads(self.value(context.clips), self.heads)
-        return self.norm(content + self.dropout(self.out(merge_heads(attention @ value))))
+        kept = content if self.residual == "content" else query
+        return self.norm(kept + self.dropout(self.out(merge_heads(attention @ value))))
 
-    def _logits(self, content: Tensor, position: Tensor, context: VideoContext) -> Tensor:
-        # A product of concatenated halves is the sum of the halves' products.
-        heads = self.heads
-        query, key = split_heads(self.query(content), heads), split_heads(self.key(context.clips), heads)
-        place, time = split_heads(position, heads), split_heads(context.positions, heads)
+    def _logits(self, query: Tensor, place: Tensor, context: VideoContext) -> Tensor:
+        """Eq 4: projected contents and positions of the queries (B, N, d) -> (B, h, N, L)."""
+        key, time = self.key(context.clips), context.positions
+        if self.query_position is not None:
+            place, time = self.query_position(place), self.key_position(time)
+        query, place, key, time = (split_heads(values, self.heads) for values in (query, place, key, time))
         scale = 1 / math.sqrt(2 * query.shape[-1])
         return (torch.cat((query, place), -1) * scale) @ torch.cat((key, time), -1).transpose(-2, -1)
 
@@ -172,6 +182,7 @@ class SpanAwareRefiner(nn.Module):
         super().__init__()
         width = settings.hidden_width
         self.update = settings.refiner.update
+        self.gradient = settings.refiner.gradient
         self.layers = nn.ModuleList(RefinerLayer(settings) for _ in range(settings.refiner_layers))
         self.position = MLP(width, width, width)
         # The heads below keep PyTorch's initialisation.
@@ -186,18 +197,21 @@ class SpanAwareRefiner(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Refine contents (B, N, d) and anchors (B, N, 2).
 
-        Anchors are detached between layers (D47); those of the first layer are not.
+        Anchors are detached between layers (D47, unless set otherwise); those of the first layer are not.
 
         Returns:
             Spans (R, B, N, 2) ``cw`` and qualities (R, B, N) of all R layers.
         """
         spans, qualities = [], []
+        # What the layer looks at, and what its offset is added to: one tensor with two ways for gradients.
+        seen = base = anchors
         for layer in self.layers:
-            position = self.position(anchor_positions(anchors, content.shape[-1]).to(content.dtype))
-            content = layer(content, position, anchors, bias, context)
-            spans.append(self._updated(anchors, self.offset(content)))
+            position = self.position(anchor_positions(seen, content.shape[-1]).to(content.dtype))
+            content = layer(content, position, seen, bias, context)
+            spans.append(self._updated(base, self.offset(content)))
             qualities.append(self.quality(content).squeeze(-1).sigmoid())
-            anchors = spans[-1].detach()
+            base = spans[-1].detach() if self.gradient == "detached" else spans[-1]
+            seen = spans[-1] if self.gradient == "full" else spans[-1].detach()
         return torch.stack(spans), torch.stack(qualities)
 
     def _updated(self, anchors: Tensor, offset: Tensor) -> Tensor:

@@ -5,9 +5,9 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from sadetr.losses.settings import NonNegative, SaliencyLoss
+from sadetr.losses.settings import MomentReduction, NonNegative, SaliencyLoss
 from sadetr.models.settings import AnchorSource
 from sadetr.nn.settings import GaussianMask
 from sadetr.settings import Fraction, PositiveFloat, PositiveInt, Record
@@ -40,10 +40,17 @@ class LocalEnhancement(Record):
 
 
 class Refinement(Record):
-    """Readings of the anchor update (section 3.4)."""
+    """Readings of the refiner's cross attention and anchor update (section 3.4)."""
 
+    positions: Literal["projected", "raw"] = "projected"
+    """D41: eq 4's positions of queries and clips each pass a linear layer before the split into heads, or not."""
+    residual: Literal["content", "query"] = "content"
+    """D44: eq 6 adds the content, or the projected query."""
     update: Literal["logit", "linear"] = "logit"
     """D46: offsets are added to the anchors' logits, or to the anchors, which are then clamped to [0, 1]."""
+    gradient: Literal["detached", "update", "full"] = "detached"
+    """D47: what a layer's losses may change of the layer before through the anchors: nothing; its spans, as the summand
+    that the offset is added to (DINO's "look forward twice"); its spans by every way."""
 
 
 class QueryInitializer(AnchorSource):
@@ -51,6 +58,12 @@ class QueryInitializer(AnchorSource):
 
     dynamic: bool = True
     init_loss: bool = True
+    detach: bool = False
+    """D25: keep the refiner's gradient from anchors that L_init supervises. Without L_init it is all they learn from,
+    so there it always flows."""
+    init_bias: Literal["none", "grid"] = "none"
+    """D24: the last layer of the anchors' MLP starts with PyTorch's biases, or with those that spread the centres of
+    the queries evenly over the video."""
 
 
 class SpanGuidance(Record):
@@ -73,6 +86,8 @@ class Denoising(Record):
     margin_end: NonNegative = 0.0
     neg_range: Literal["ring", "full", "shift"] = "ring"
     """D29: uniform in [sigma_p, sigma_n], [0, sigma_n] or [margin, sigma_p + margin], sigma_n = sigma_p + margin."""
+    centre_scale: Literal["width", "centre"] = "width"
+    """D27: the centre moves by half the noise times the width, or times the centre."""
     min_width: PositiveFloat = 1e-3
 
 
@@ -93,17 +108,22 @@ class LossWeights(Record):
     """Eq 10 and Table 9."""
 
     align: NonNegative = 1.0
+    align_weights: list[NonNegative] = Field(default=[1.0, 1.0, 1.0, 1.0], min_length=4, max_length=4)
+    """D15: of L_vtc, L_local, L_intra and L_inter within L_A; a term of weight 0 is not computed."""
     saliency: NonNegative = 1.0
     moment: NonNegative = 1.0
     quality: NonNegative = 1.0
     l1: NonNegative = 10.0
     giou: NonNegative = 1.0
+    moment_reduction: MomentReduction = "mean"
+    """D51: eq 7 over windows and the two coordinates; see :func:`sadetr.losses.moment.span_losses`."""
     matched_quality: NonNegative = 1.0
     """w_q: weight of matched queries in the quality loss (eq 8)."""
     quality_margin: NonNegative = 0.4
     """delta_q of eq 9."""
-    quality_reduction: Literal["mean", "sum", "weighted_mean"] = "mean"
-    """D52: eq 8 over samples and queries: mean; sum over queries, mean over samples; divided by the weights' sum."""
+    quality_reduction: Literal["mean", "sum", "weighted_mean", "binned"] = "mean"
+    """D52: eq 8 over samples and queries: mean; sum over queries, mean over samples; divided by the weights' sum;
+    BAM-DETR's mean over three bins of the IoU, times 2, which knows no ``matched_quality``."""
     aux: bool = True
     """D49: supervise every refiner layer, not only the last."""
 

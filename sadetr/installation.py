@@ -1,0 +1,42 @@
+"""Where the files lie that belong to sadetr and are no Python modules: settings, workflow, profiles, documentation.
+
+In a checkout they lie beside the package. A wheel holds them below it, in ``sadetr/bundle`` (``setup.py``). Nothing is
+ever written there.
+"""
+
+from pathlib import Path
+
+from sadetr.errors import SadetrError
+
+PACKAGE = Path(__file__).resolve().parent
+BUNDLE = PACKAGE / "bundle"
+
+
+def _root() -> Path:
+    # The checkout comes first: a bundle that some build left in it is a copy, and may be an old one.
+    checkout = PACKAGE.parent
+    marks = ("Snakefile", "config/scales/mini.yaml")
+    return checkout if all((checkout / mark).is_file() for mark in marks) else BUNDLE
+
+
+ROOT = _root()
+"""The checkout, or the bundle of an installation: both hold Snakefile, workflow, profiles, config and docs."""
+INSTALLED = ROOT == BUNDLE
+"""Whether this is an installed copy; an editable installation is the checkout itself."""
+
+
+def snakefile() -> Path:
+    """The workflow's Snakefile.
+
+    Raises:
+        SadetrError: it is not there.
+    """
+    path = ROOT / "Snakefile"
+    if not path.is_file():
+        raise SadetrError(f"{path}: no such file, so this installation is incomplete; install sadetr again")
+    return path
+
+
+def document(name: str) -> Path:
+    """A page of the documentation, for messages that refer to it."""
+    return ROOT / "docs" / name
