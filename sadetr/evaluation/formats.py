@@ -43,7 +43,7 @@ FORMATS: dict[str, Callable[[Metrics], dict[str, Any]] | None] = {
 
 
 def metrics_tables(metrics: Metrics, counted: Mapping[str, int], intervals: Intervals | None = None) -> "list[Table]":
-    """Moment retrieval by length range, the queries behind it, and, where there is any, highlight detection by level."""
+    """Moment retrieval by length range, the queries behind it and, where defined, highlight detection by level."""
     moments = _table("moment retrieval", MOMENT_COLUMNS)
     queries = _table("queries counted", ("R1, mIoU", "mAP"))
     for name in RANGES:

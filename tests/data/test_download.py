@@ -1,5 +1,6 @@
 """Downloads end with exactly the right file or with none, whatever the server does; archives stay in their target."""
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -303,15 +304,32 @@ def test_an_evil_zip_is_refused_and_leaves_nothing(evil: str, tmp_path: Path) ->
     assert os.listdir(tmp_path / "features") == []
 
 
+def cut_between_members(mode: str, kept: int) -> Callable[[Path], bytes]:
+    """A tar that ends behind a whole file, or behind ``kept`` bytes of the next one's header."""
+
+    def make(path: Path) -> bytes:
+        with tarfile.open(tar_of(path, MEMBERS)) as archive:
+            end = archive.getmembers()[2].offset + kept
+            whole = gzip.decompress(path.read_bytes())
+        return gzip.compress(whole[:end]) if mode == "w:gz" else whole[:end]
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (lambda path: tar_of(path, MEMBERS).read_bytes()[:-60], "damaged archive"),
         (lambda path: zip_of(path, MEMBERS).read_bytes().replace(b"word 1", b"ward 1"), "damaged archive"),
-        (lambda path: b"<html>sign in</html>", "neither a zip nor a tar"),
+        (lambda path: b"<html>sign in</html>", "is an HTML page, not the archive"),
+        (lambda path: b"\7sign in", "neither a zip nor a tar"),
+        (lambda path: gzip.compress(b"no tar"), "neither a zip nor a tar archive: it is gzip-compressed"),
+        (lambda path: zip_of(path, MEMBERS).read_bytes()[:512], "has 512 bytes without the directory"),
+        *((cut_between_members(mode, kept), "missing: cut off") for mode in ("w", "w:gz") for kept in (0, 200)),
+        (lambda path: bytes(10240), "begins with zero bytes"),
         (lambda path: tar_of(path, {"a/b.npz": b""}).read_bytes(), "holds none of clip_features"),
     ],
-    ids=["cut tar", "changed zip", "page", "other archive"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_useless_archive_is_an_error_and_leaves_nothing(content: Callable, message: str, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
@@ -394,3 +412,48 @@ def test_addresses_of_annotations_are_pinned_by_commit() -> None:
     assert addresses
     for address in addresses:
         assert any(len(part) == 40 and set(part) <= set("0123456789abcdef") for part in address.split("/")), address
+
+
+def test_what_only_keeps_files_company_is_not_unpacked(tmp_path: Path) -> None:
+    names = ("._a.npz", ".DS_Store", "Thumbs.db", "sub/desktop.ini", "sub/._b.npz", "__MACOSX/x.npz", ".git/config")
+    company = {f"some/folder/clip_features/{name}": b"x" for name in names}
+    unpack(tar_of(tmp_path / "archive", MEMBERS | company | {"._words.txt": b"x"}), PROVIDES, tmp_path / "features")
+    found = sorted(str(path.relative_to(tmp_path / "features")) for path in tmp_path.glob("features/**/*.*"))
+    assert found == ["clip_features/a.npz", "clip_features/sub/b.npz", "vgg/rgb/c.npy", "words.txt"]
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None], ids=["known", "unknown"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<!doctype html><title>Google Drive - Virus scan warning</title>", r"is an HTML page .*Virus scan warning"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "is a Git LFS pointer"),
+    ],
+    ids=["page", "pointer"],
+)
+def test_what_a_server_sends_instead_of_the_file_is_not_kept(
+    server: Server, tmp_path: Path, sha256: str | None, content: bytes, what: str
+) -> None:
+    server.content = content
+    with pytest.raises(DownloadError, match=f"{what}.*Nothing was kept"):
+        transfer(tmp_path, sha256).fetch([server.url])
+    assert os.listdir(tmp_path) == []
+
+
+def test_text_may_be_fetched_without_a_known_checksum(server: Server, tmp_path: Path) -> None:
+    server.content = b'{"qid": 1}\n'
+    transfer(tmp_path, None).fetch([server.url])
+    assert (tmp_path / "file.bin").read_bytes() == server.content
+
+
+@pytest.mark.parametrize(
+    "put", [Path.mkdir, lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1")]
+)
+def test_what_lies_in_the_place_of_annotations_is_named(
+    dataset: DatasetSettings, known: Sources, tmp_path: Path, put: Callable
+) -> None:
+    place = tmp_path / "annotations/small/val.jsonl"
+    place.parent.mkdir(parents=True)
+    put(place)
+    with pytest.raises(DownloadError, match=rf"val.jsonl: another file lies here.*{SHA256}; it is a (folder|Git LFS)"):
+        download_annotations(dataset, known, tmp_path, False, print)

@@ -109,14 +109,15 @@ def _place(parts: tuple[str, ...], wanted: dict[str, str]) -> tuple[str, str] | 
 
 def _members(archive: Path, folder: Path) -> Iterator[Member]:
     """Regular files in order, every member checked before the next is read."""
-    if not archive.is_file():
-        raise DownloadError(f"{archive}: {disguise(archive, ARCHIVE) or 'no such file'}.")
+    found = disguise(archive, ARCHIVE)
+    if found or not archive.is_file():
+        raise DownloadError(f"{archive}: {found or 'no such file'}.")
     if zipfile.is_zipfile(archive):
         yield from _zip_members(archive)
     elif tarfile.is_tarfile(archive):
         yield from _tar_members(archive, folder)
     else:
-        found = disguise(archive, ARCHIVE) or disguise(archive, _ZIP_OR_TAR)
+        found = disguise(archive, _ZIP_OR_TAR)
         raise DownloadError(f"{archive}: neither a zip nor a tar archive{f': it {found}' if found else ''}.")
 
 

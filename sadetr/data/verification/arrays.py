@@ -86,9 +86,10 @@ def _check_npy(content: IO[bytes], headers_only: bool, size: int) -> ArrayCheck:
     if len(shape) != 2:
         return ArrayCheck(fault=NOT_2D, detail=f"shape {shape}")
     rows, width = shape
-    missing = content.tell() + rows * width * dtype.itemsize - size
-    if missing > 0:
-        return ArrayCheck(fault=UNREADABLE, detail=f"cut off: {missing:,} bytes are missing")
+    held = size - content.tell()
+    if held < rows * width * dtype.itemsize:
+        whole = held // (width * dtype.itemsize)
+        return ArrayCheck(fault=UNREADABLE, detail=f"holds {whole:,} of {rows:,} rows: cut off")
     if rows == 0:
         return ArrayCheck(rows, width, EMPTY)
     if headers_only:
