@@ -4,32 +4,33 @@
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 ENVIRONMENT := .venv/.installed
+# Called as `python -m`: a script's first line names its interpreter, which fails where the folder's name has blanks.
 BIN := .venv/bin
 
 .PHONY: reproduce test lint format clean
 
 reproduce: $(ENVIRONMENT)
-	$(BIN)/snakemake --cores $(CORES) all
+	$(BIN)/python -m snakemake --cores $(CORES) all
 
 test: $(ENVIRONMENT)
 	$(BIN)/python -m pytest --numprocesses $(CORES)
 
 lint: $(ENVIRONMENT)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m snakefmt --check Snakefile workflow
 
 format: $(ENVIRONMENT)
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m snakefmt Snakefile workflow
 
 clean:
 	rm -rf results/mini .snakemake
 
 $(ENVIRONMENT): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sadetr needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sadetr needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	touch "$@"

@@ -1,6 +1,7 @@
 """What the Snakefile needs to know, as plain functions of the settings. Free of torch."""
 
 import difflib
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from sadetr.provenance import code_fingerprint, config_fingerprint, fingerprint
 from sadetr.reporting.published import LOGS, check_published, published_predictions
 from sadetr.settings import DatasetSettings, Record
 
-OPTIONS = ("scale", "results", "data_root")
+OPTIONS = ("scale", "results", "data_root", "gpu_partition")
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
 
@@ -34,17 +35,19 @@ class Workflow:
         """Read ``--config`` values.
 
         Raises:
-            SettingsError: an unknown option, scale, or missing data root.
+            SettingsError: an unknown option, a value that is no text, an unknown scale, or a missing data root.
             DataError: published predictions lie in a wrong folder.
         """
         for key in config:
             if key not in OPTIONS:
                 near = difflib.get_close_matches(key, OPTIONS, n=1, cutoff=0.0)[0]
                 raise SettingsError(f"--config {key}=...: unknown option; the nearest is {near!r}")
-        self._reference = str(config.get("scale", "mini"))
-        data_root = config.get("data_root")
-        results = Path(str(config.get("results", "results")))
-        self.layout = Layout(load_scale(self._reference), results, None if data_root is None else Path(str(data_root)))
+        given = {key: _text(key, value) for key, value in config.items()}
+        self._reference = given.get("scale", "mini")
+        data_root = given.get("data_root")
+        results = Path(given.get("results", "results"))
+        self._gpu_partition = given.get("gpu_partition")
+        self.layout = Layout(load_scale(self._reference), results, None if data_root is None else Path(data_root))
         self.data_root = self.layout.data_root
         """Checked here: an error inside a rule's input function is easily lost."""
         check_published(self.layout.published)
@@ -54,8 +57,8 @@ class Workflow:
         arguments = ["--scale", self._reference, "--results", str(results)]
         self.arguments = shlex.join(arguments)
         """Options that every subcommand takes."""
-        given = [] if data_root is None else ["--data-root", str(data_root)]
-        self.data_arguments = shlex.join(arguments + given)
+        real_data = [] if data_root is None else ["--data-root", data_root]
+        self.data_arguments = shlex.join(arguments + real_data)
         """The same for subcommands that read data."""
 
     @property
@@ -211,6 +214,10 @@ class Workflow:
         """GPUs that a training asks Snakemake for."""
         return 0 if run_settings(RunId.parse(run), self._reference).execution.device == "cpu" else 1
 
+    def partition(self, run: str) -> str | None:
+        """Slurm partition of a training: None (the cluster's default) unless it asks for a GPU."""
+        return self._gpu_partition if self.gpus(run) else None
+
     def corpus_fingerprint(self, setting: str) -> str:
         """Of the generated corpus: its code, its settings and the shape of the data."""
         parts = [resolve_corpus(setting, self._reference), self.dataset(setting)]
@@ -257,3 +264,14 @@ class Workflow:
     def render_fingerprint(self) -> str:
         """Of tables, figures and the comparison."""
         return fingerprint(code_fingerprint("sadetr.reporting.command"), self.layout.scale.label)
+
+
+def _text(key: str, value: Any) -> str:
+    """A ``--config`` value, ``~`` expanded; YAML makes numbers and dates of some names."""
+    if not isinstance(value, str) or not value:
+        raise SettingsError(
+            f"{key}: found {value!r}, expected text; write --config {key}=./NAME, or quotes in a file for --configfile"
+        )
+    if "{" in value or "}" in value:
+        raise SettingsError(f"{key}: {value}: Snakemake reads braces in paths as wildcards; choose a name without them")
+    return os.path.expanduser(value)

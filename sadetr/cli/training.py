@@ -1,11 +1,22 @@
 """Subcommands that train."""
 
+from typing import Annotated
+
+import typer
+
 from sadetr.cli.options import RESULTS, DataRoot, Results, Run, Scale, app, known_run, make_layout
 from sadetr.experiments import run_settings
 
 
+Gpus = Annotated[
+    int, typer.Option(min=0, help="GPUs this job was given, as the workflow says; with any, no GPU in sight is an error.")
+]
+
+
 @app.command()
-def train(run: Run, scale: Scale = "mini", results: Results = RESULTS, data_root: DataRoot = None) -> None:
+def train(
+    run: Run, scale: Scale = "mini", results: Results = RESULTS, data_root: DataRoot = None, gpus: Gpus = 0
+) -> None:
     """Train one run and predict; continues where an interrupted training stopped."""
     from sadetr.configuration import load_method
     from sadetr.training.run import train
@@ -15,4 +26,4 @@ def train(run: Run, scale: Scale = "mini", results: Results = RESULTS, data_root
     settings = run_settings(run_id, scale)
     module = load_method(run_id.method).module
     store = layout.store(run_id.setting)
-    train(settings, module, store, layout.annotations(settings.dataset), layout.run(run_id).path)
+    train(settings, module, store, layout.annotations(settings.dataset), layout.run(run_id).path, gpus)

@@ -17,18 +17,25 @@ POLL_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def claimed_device(requested: str, lock_folder: Path | None = None) -> Iterator[torch.device]:
+def claimed_device(requested: str, lock_folder: Path | None = None, allotted: int = 0) -> Iterator[torch.device]:
     """Yield the device to train on; waits until a visible GPU is free.
 
     Args:
         requested: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
         lock_folder: where the locks of this machine's GPUs lie; all trainings must share it.
+        allotted: GPUs that the job was given: with any, ``auto`` does not fall back to the CPU.
 
     Raises:
-        SettingsError: ``cuda`` was requested and none is visible.
+        SettingsError: ``cuda`` was requested or a GPU allotted, and torch sees none.
     """
-    if requested == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("execution.device is 'cuda', but torch sees no GPU here: use 'auto' or 'cpu'")
+    if requested != "cpu" and not torch.cuda.is_available():
+        if requested == "cuda" or allotted:
+            given = "and this job was given a GPU, " if allotted else ""
+            raise SettingsError(
+                f"execution.device is {requested!r}, {given}but {_why_no_gpu()}; set execution.device to 'cpu' in the "
+                "scale, or install a torch build with CUDA that fits the driver"
+            )
+        print(f"execution.device is 'auto' and {_why_no_gpu()}: training on the CPU", flush=True)
     if requested == "cpu" or not torch.cuda.is_available():
         yield torch.device("cpu")
         return
@@ -54,6 +61,15 @@ def _first_free(folder: Path) -> tuple[filelock.FileLock, int]:
             print("every visible GPU is in use by another training; waiting", flush=True)
             waiting = True
         time.sleep(POLL_SECONDS)
+
+
+def _why_no_gpu() -> str:
+    """What is known about why torch sees none."""
+    if torch.version.cuda is None:
+        return f"torch sees no GPU (torch {torch.__version__} is a build without CUDA)"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hint = "" if visible is None else f", CUDA_VISIBLE_DEVICES is {visible!r}"
+    return f"torch sees no GPU (torch {torch.__version__} is built for CUDA {torch.version.cuda}{hint})"
 
 
 def device_name(device: torch.device) -> str:

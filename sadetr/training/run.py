@@ -30,7 +30,9 @@ from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import Streams, make_deterministic
 
 
-def train(settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path) -> None:
+def train(
+    settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path, gpus: int = 0
+) -> None:
     """Train one run, or finish one that was interrupted.
 
     Args:
@@ -39,9 +41,10 @@ def train(settings: RunSettings, module: str, store_path: Path, annotations: dic
         store_path: prepared features.
         annotations: split -> annotation file.
         folder: of the run; created if needed.
+        gpus: that this job was given; with any, ``execution.device: auto`` does not fall back to the CPU.
 
     Raises:
-        SadetrError: features, annotations or the folder are not usable.
+        SadetrError: features, annotations or the folder are not usable, or there is no GPU where one must be.
     """
     run = RunFolder(folder)
     store = FeatureStore.open(store_path)
@@ -56,7 +59,7 @@ def train(settings: RunSettings, module: str, store_path: Path, annotations: dic
             # A kill between the last output and this line leaves the state behind.
             run.state.unlink(missing_ok=True)
             return
-        with claimed_device(settings.execution.device) as device:
+        with claimed_device(settings.execution.device, allotted=gpus) as device:
             make_deterministic(settings.execution.threads)
             splits = {
                 split: Split(read_annotations(file, settings.dataset.clip_length), store, settings.dataset)

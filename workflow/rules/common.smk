@@ -1,14 +1,24 @@
 # The scale that was asked for. All decisions are made in sadetr/workflow.py; rules only connect files.
 
 import sys
+from pathlib import Path
 
+from sadetr import commandline, running
 from sadetr.errors import SadetrError
 from sadetr.workflow import Workflow
 
 try:
+    # Jobs on other machines start Snakemake again, with words of its own.
+    if workflow.is_main_process:
+        commandline.check_profiles(sys.argv[1:], Path(workflow.basedir), Path(workflow.workdir_init))
+        commandline.check_config(sys.argv[1:], config)
     flow = Workflow(config)
 except SadetrError as error:
     raise WorkflowError(str(error)) from None
+
+# Without a dry run's own lock, a start right after it would find itself not alone.
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    running.register(Path(".snakemake"))
 
 FOLDER = str(flow.folder)
 RUN = flow.wildcard_run

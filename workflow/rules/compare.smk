@@ -16,11 +16,11 @@ rule comparison:
     params:
         fingerprint=flow.render_fingerprint(),
     shell:
-        "{PYTHON} -m sadetr comparison {flow.arguments} > {log} 2>&1"
+        "{PYTHON:q} -m sadetr comparison {flow.arguments} > {log:q} 2>&1"
 
 
 rule compare:
     input:
         rules.comparison.output,
     shell:
-        "{PYTHON} -m sadetr compare {flow.arguments}"
+        "{PYTHON:q} -m sadetr compare {flow.arguments}"

@@ -11,7 +11,7 @@ if flow.generated:
         params:
             fingerprint=lambda wildcards: flow.corpus_fingerprint(wildcards.setting),
         shell:
-            "{PYTHON} -m sadetr generate --setting {wildcards.setting} {flow.arguments} > {log} 2>&1"
+            "{PYTHON:q} -m sadetr generate --setting {wildcards.setting:q} {flow.arguments} > {log:q} 2>&1"
 
 
 rule prepare:
@@ -24,7 +24,7 @@ rule prepare:
     params:
         fingerprint=lambda wildcards: flow.store_fingerprint(wildcards.setting),
     shell:
-        "{PYTHON} -m sadetr prepare --setting {wildcards.setting} {flow.data_arguments} > {log} 2>&1"
+        "{PYTHON:q} -m sadetr prepare --setting {wildcards.setting:q} {flow.data_arguments} > {log:q} 2>&1"
 
 
 # `check` writes the report of one setting, whatever it says; `check_data` turns all reports into an exit code, apart,
@@ -40,8 +40,8 @@ rule check:
     params:
         fingerprint=lambda wildcards: flow.check_fingerprint(wildcards.setting),
     shell:
-        "{PYTHON} -m sadetr check-data --setting {wildcards.setting} {flow.data_arguments}"
-        " --json {output[0]} --html {output[1]} > {log} 2>&1 || test -s {output[1]}"
+        "{PYTHON:q} -m sadetr check-data --setting {wildcards.setting:q} {flow.data_arguments}"
+        " --json {output[0]:q} --html {output[1]:q} > {log:q} 2>&1 || test -s {output[1]:q}"
 
 
 rule check_data:
@@ -49,4 +49,4 @@ rule check_data:
         flow.checks,
     shell:
         # Names the reports that hold errors.
-        "! grep --files-with-matches '\"passed\": false' {input}"
+        "! grep --files-with-matches '\"passed\": false' {input:q}"

@@ -13,4 +13,4 @@ rule evaluate:
     params:
         fingerprint=flow.score_fingerprint(),
     shell:
-        "{PYTHON} -m sadetr evaluate --run {wildcards.run} {flow.data_arguments} > {log} 2>&1"
+        "{PYTHON:q} -m sadetr evaluate --run {wildcards.run:q} {flow.data_arguments} > {log:q} 2>&1"

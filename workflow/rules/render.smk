@@ -14,7 +14,7 @@ rule table:
     params:
         fingerprint=flow.render_fingerprint(),
     shell:
-        "{PYTHON} -m sadetr table {wildcards.table} {flow.arguments} > {log} 2>&1"
+        "{PYTHON:q} -m sadetr table {wildcards.table:q} {flow.arguments} > {log:q} 2>&1"
 
 
 rule figure:
@@ -29,4 +29,4 @@ rule figure:
     params:
         fingerprint=flow.render_fingerprint(),
     shell:
-        "{PYTHON} -m sadetr figure {wildcards.figure} {flow.data_arguments} > {log} 2>&1"
+        "{PYTHON:q} -m sadetr figure {wildcards.figure:q} {flow.data_arguments} > {log:q} 2>&1"

@@ -13,4 +13,4 @@ if not flow.generated:
         params:
             fingerprint=flow.score_fingerprint(),
         shell:
-            "{PYTHON} -m sadetr rescore --setting {wildcards.setting} {flow.data_arguments} > {log} 2>&1"
+            "{PYTHON:q} -m sadetr rescore --setting {wildcards.setting:q} {flow.data_arguments} > {log:q} 2>&1"

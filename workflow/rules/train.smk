@@ -19,7 +19,9 @@ rule train:
     threads: lambda wildcards: flow.threads(wildcards.run)
     resources:
         gpu=lambda wildcards: flow.gpus(wildcards.run),
+        slurm_partition=lambda wildcards: flow.partition(wildcards.run),
     params:
         fingerprint=lambda wildcards: flow.run_fingerprint(wildcards.run),
     shell:
-        "{PYTHON} -m sadetr train --run {wildcards.run} {flow.data_arguments} > {log} 2>&1"
+        "{PYTHON:q} -m sadetr train --run {wildcards.run:q} --gpus {resources.gpu}"
+        " {flow.data_arguments} > {log:q} 2>&1"
