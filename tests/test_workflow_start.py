@@ -30,6 +30,8 @@ if [ -n "${WAIT_FOR:-}" ]; then
     for second in $(seq 600); do [ "$(ls started.* | wc -l)" -ge "$WAIT_FOR" ] && break; sleep 0.1; done
     [ "$(ls started.* | wc -l)" -ge "$WAIT_FOR" ]
 fi
+# Long enough to be met by whoever starts at the same time.
+sleep "${LINGER:-0}"
 rmdir busy 2>/dev/null || true
 """
 
@@ -137,7 +139,7 @@ def train_all(checkout: Checkout, name: str, *words: str, **variables: str) -> t
 
 
 def test_by_default_one_training_at_a_time_and_a_failed_one_stops_no_other(stubbed):
-    notes, done = train_all(stubbed, "one_gpu")
+    notes, done = train_all(stubbed, "one_gpu", LINGER="3")
     assert done.returncode == 1
     made = [run for run in RUNS if (notes / "results/mine" / run / "provenance.json").exists()]
     assert made == RUNS[:2], done.stderr
