@@ -4,7 +4,7 @@
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 ENVIRONMENT := .venv/.installed
-# Called as `python -m`: a script's first line names its interpreter, which fails where the folder's name has blanks.
+# Called as `python -m`: a script's first line names its interpreter, and blanks in that name are trouble.
 BIN := .venv/bin
 
 .PHONY: reproduce test lint format clean

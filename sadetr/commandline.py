@@ -3,6 +3,7 @@
 Everything here is plain text work on the list of words. Free of torch and of Snakemake.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,15 +61,19 @@ def check_config(words: Sequence[str], config: Mapping[str, Any]) -> None:
     for key, text in _typed(words):
         if key not in config:
             raise SettingsError(
-                f"--config {key}={text}: lost, because Snakemake keeps only the last --config; write all values after one"
+                f"--config {key}={text}: lost, as Snakemake keeps the last --config only; write all values after one"
             )
     # The last one wins, in Snakemake as here.
     for key, text in dict(_typed(words)).items():
         if config[key] == text or (_is_quoted(text) and config[key] == text[1:-1]):
             continue
-        remedy = f"write it as a path: --config {key}=./{text}" if text else "give it a value or leave it out"
-        if not _is_kept(f"./{text}"):
-            remedy = f"put it in quotes into a file, and name that with --configfile: {key}: {_in_quotes(text)}"
+        meant = text[1:-1] if _is_quoted(text) else text
+        if not text:
+            remedy = "give it a value or leave it out"
+        elif _is_kept(f"./{meant}"):
+            remedy = f"write it as a path: --config {key}=./{meant}"
+        else:
+            remedy = f"put it in quotes into a file, and name that with --configfile: {key}: {_in_quotes(meant)}"
         raise SettingsError(f"--config {key}={text}: Snakemake reads this as {config[key]!r}; {remedy}")
 
 
@@ -89,7 +94,7 @@ def check_profiles(words: Sequence[str], snakefile_folder: Path, folder: Path) -
         places = [folder / name, folder / "profiles" / name, ours / name]
         if name != "none" and not any(path.exists() for path in places):
             raise SettingsError(
-                f"--workflow-profile {name}: there is no such profile, and Snakemake goes on without one; known: {known}"
+                f"--workflow-profile {name}: no such profile, and Snakemake goes on without one; known: {known}"
             )
     for name in _values(words, "--profile"):
         if ours.resolve() in (folder / name).resolve().parents:
@@ -117,7 +122,7 @@ def _typed(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _values(words: Sequence[str], option: str) -> list[str]:
     """What follows an option: ``--option value`` or ``--option=value``."""
-    following = [after for word, after in zip(words, words[1:], strict=False) if word == option]
+    following = [after for word, after in itertools.pairwise(words) if word == option]
     return following + [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
 
 

@@ -7,6 +7,11 @@ import typer
 from sadetr.cli.options import RESULTS, DataRoot, Results, Run, Scale, app, known_run, make_layout
 from sadetr.experiments import run_settings
 
+Gpus = Annotated[
+    int,
+    typer.Option(min=0, help="GPUs this job was given, as the workflow says; with any, no GPU in sight is an error."),
+]
+
 
 Gpus = Annotated[
     int, typer.Option(min=0, help="GPUs this job was given, as the workflow says; with any, no GPU in sight is an error.")

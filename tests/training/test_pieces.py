@@ -94,14 +94,31 @@ def test_huge_seeds_are_seeds():
     assert np.isfinite(Streams(2**70).torch("a", 0).initial_seed())
 
 
-def test_without_a_gpu_the_cpu_is_claimed(monkeypatch):
+def test_without_a_gpu_the_cpu_is_claimed_and_auto_says_so(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for requested in ("auto", "cpu"):
         with claimed_device(requested) as device:
             assert device == torch.device("cpu")
             assert device_name(device).startswith("cpu (")
-    with pytest.raises(SettingsError, match=r"execution\.device"), claimed_device("cuda"):
+        said = capsys.readouterr().out
+        assert ("training on the CPU" in said) == (requested == "auto")
+    with pytest.raises(SettingsError, match=r"execution\.device is 'cuda', but"), claimed_device("cuda"):
         pass
+
+
+def test_auto_is_an_error_without_the_gpu_that_the_job_was_given(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    remedy = r"was given a GPU, but .*build without CUDA.*set execution\.device to 'cpu'"
+    with pytest.raises(SettingsError, match=remedy), claimed_device("auto", allotted=1):
+        pass
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    hint = r"built for CUDA 12\.6, CUDA_VISIBLE_DEVICES is ''"
+    with pytest.raises(SettingsError, match=hint), claimed_device("auto", allotted=1):
+        pass
+    with claimed_device("cpu", allotted=1) as device:
+        assert device == torch.device("cpu")
 
 
 @pytest.fixture
