@@ -10,7 +10,7 @@ from torch import Tensor, nn
 LEAST_SPREAD = 0.01
 """Of the video's length: spans that differ by less between queries hardly depend on what was asked."""
 LEAST_SCORE = 0.01
-PATIENCE = 3
+PATIENCE = 5
 """Validations in a row that a condition must hold for before it is worth a warning; the last epoch needs no other."""
 
 

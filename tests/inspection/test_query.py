@@ -119,7 +119,7 @@ def test_modulated_attention_is_equation_6():
         found = model.inspect(BATCH)
         layer = model.get_submodule(name)
         content, position, _, context = calls[name][0]
-        logits = layer._logits(content, position, context) * found.masks[1].unsqueeze(1)
+        logits = layer._logits(layer.query(content), position, context) * found.masks[1].unsqueeze(1)
         logits = logits.masked_fill(~BATCH.video_mask[:, None, None], -torch.inf)
     torch.testing.assert_close(found.attention[1], logits.softmax(-1))
 

@@ -352,9 +352,11 @@ def test_every_variant_builds_and_takes_a_finite_step(variant):
     terms = model.objective(model(batch, small_step()), batch)
     sum(terms.values()).backward()
     unused = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-    # Only the enhance block and the clip-text losses read the sentence token.
-    sentence = settings.model.ad.enhance or settings.model.fa.ctm
-    assert unused == (set() if sentence else {"aligner.pooling.score.weight"})
+    # Only the enhance block and the clip-text losses read the sentence token, only the saliency loss the clip scores.
+    expected = set() if settings.model.ad.enhance or settings.model.fa.ctm else {"aligner.pooling.score.weight"}
+    if not settings.model.loss.saliency:
+        expected |= {name for name, _ in model.named_parameters() if name.startswith("highlight_head.")}
+    assert unused == expected
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
     assert norm.isfinite()
     optimiser.step()

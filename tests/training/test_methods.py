@@ -1,5 +1,6 @@
 """What the loop promises, it promises every method: the baselines resume bit for bit and keep every checkpoint."""
 
+import pyarrow.parquet as pq
 import pytest
 
 from sadetr.configuration import load_method, resolve
@@ -33,6 +34,8 @@ def test_an_interrupted_baseline_ends_like_an_uninterrupted_one(workspace, tmp_p
 
     expected = digests(run("whole"))
     assert {"best", "last"} <= expected.keys()
+    # No quality is predicted, so none is watched.
+    assert not any(name.startswith("monitor/") for name in pq.read_schema(tmp_path / "whole/history.parquet").names)
     save = TrainingState.save
 
     def interrupted(state, path):
