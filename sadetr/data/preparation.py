@@ -24,7 +24,7 @@ from sadetr.data.verification import manifest
 from sadetr.data.verification.arrays import DAMAGE
 from sadetr.data.words import look_up, read_word_vectors, split_words
 from sadetr.errors import DataError
-from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
+from sadetr.settings import AnnotationRules, DatasetSettings, FeatureSettings, TokenFiles, VideoStream
 
 SPACING_TOLERANCE = 0.05
 """Share by which duration / clips may differ from the clip length."""
@@ -59,7 +59,7 @@ def prepare(
     """
     folder = data_root / "annotations" / dataset.annotations_in
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
-    queries = read_queries(annotations, dataset.clip_length)
+    queries = read_queries(annotations, dataset.annotation_rules)
     durations = video_durations(queries)
     folder = data_root / "features" / dataset.name
     for stream in dataset.video_streams:
@@ -164,7 +164,7 @@ def normalise_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows / (norms[:, None] + np.float32(NORM_EPSILON))
 
 
-def read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query]:
+def read_queries(annotations: dict[str, Path], rules: AnnotationRules) -> list[Query]:
     """All queries of the files ``annotations`` (split -> path), in their order.
 
     Raises:
@@ -172,7 +172,7 @@ def read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query
     """
     queries: dict[str, tuple[Query, Path]] = {}
     for file in annotations.values():
-        for query in read_annotations(file, clip_length):
+        for query in read_annotations(file, rules):
             if str(query.qid) in queries:
                 other = queries[str(query.qid)][1]
                 raise DataError(f"{file}: qid {query.qid} also occurs in {other}. Every query needs its own qid.")

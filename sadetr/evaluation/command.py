@@ -10,7 +10,6 @@ from typing import Any
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.errors import SettingsError
 from sadetr.evaluation.formats import FORMATS, differences_table, metrics_tables
-from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import Scores, metrics_of, score
 from sadetr.evaluation.significance import (
     Contributions,
@@ -19,6 +18,7 @@ from sadetr.evaluation.significance import (
     paired_permutation_test,
 )
 from sadetr.evaluation.submission import MEMBERS, validate_submission, write_submission
+from sadetr.evaluation.units import check_windows_of, read_foreign_predictions
 from sadetr.files import atomic_write_text
 from sadetr.settings import DatasetSettings
 
@@ -57,15 +57,17 @@ def evaluate_command(
         ResultsError: an output cannot be written.
     """
     _check(predictions, baseline, out, format, bootstrap, compared=bool(bootstrap or against))
-    truth = read_annotations(annotations, dataset.clip_length)
+    truth = read_annotations(annotations, dataset.annotation_rules)
     if predictions is not None:
-        rows = read_predictions(predictions, truth, dataset.highlights)
+        file = read_foreign_predictions(predictions, truth, dataset, dataset.highlights)
+        rows, clip_length = file.rows, file.clip_length
     else:
         from sadetr.evaluation.baselines import baseline_rows
 
-        training = None if train_annotations is None else read_annotations(train_annotations, dataset.clip_length)
-        rows = baseline_rows(baseline, truth, training=training, clip_length=dataset.clip_length, seed=seed)
-    scores = _score(rows, truth, dataset)
+        training = None if train_annotations is None else read_annotations(train_annotations, dataset.annotation_rules)
+        clip_length = dataset.clip_length
+        rows = baseline_rows(baseline, truth, training=training, clip_length=clip_length, seed=seed)
+    scores = _score(rows, truth, dataset, clip_length)
     metrics = metrics_of(scores)
     report: dict[str, Any] = {
         "setting": dataset.name,
@@ -79,7 +81,8 @@ def evaluate_command(
     if intervals is not None:
         report["intervals"] = intervals
     if against is not None:
-        other = _score(read_predictions(against, truth, dataset.highlights), truth, dataset)
+        file = read_foreign_predictions(against, truth, dataset, dataset.highlights)
+        other = _score(file.rows, truth, dataset, file.clip_length)
         differences = paired_permutation_test(contributions, contributions_of(other), seed)
         tables.append(differences_table(metrics, metrics_of(other), differences))
         report["against"] = str(against)
@@ -112,8 +115,11 @@ def submit_command(
     """
     counts = {}
     for split, path, annotations in (("val", val, val_annotations), ("test", test, test_annotations)):
-        truth = read_annotations(annotations, dataset.clip_length)
-        counts[split] = validate_submission(path, truth, dataset.clip_length)
+        truth = read_annotations(annotations, dataset.annotation_rules)
+        # The server counts the clips of the labels, whatever features there are.
+        labels = dataset.label_clip_length or next((query.label_clip_length for query in truth), None)
+        check_windows_of(path, truth, dataset)
+        counts[split] = validate_submission(path, truth, labels or dataset.clip_length)
     write_submission(out, val, test)
     _print(f"{out}: " + ", ".join(f"{MEMBERS[split]} ({count} queries)" for split, count in counts.items()))
 
@@ -133,8 +139,10 @@ def _check(
         raise SettingsError(f"{bootstrap} bootstrap resamples are too few; give a positive number, 1000 say")
 
 
-def _score(rows: Sequence[dict[str, Any]], truth: Sequence[Query], dataset: DatasetSettings) -> Scores:
-    return score(rows, truth, highlights=dataset.highlights, clip_length=dataset.clip_length)
+def _score(
+    rows: Sequence[dict[str, Any]], truth: Sequence[Query], dataset: DatasetSettings, clip_length: float
+) -> Scores:
+    return score(rows, truth, highlights=dataset.highlights, clip_length=clip_length)
 
 
 def _contributions_csv(contributions: Contributions, truth: Sequence[Query]) -> str:

@@ -24,6 +24,8 @@ def validate_submission(path: Path | str, queries: Sequence[Query], clip_length:
     Each query has exactly one line with its own vid, ten windows by descending score within the video, and one
     saliency score per clip. One score too few is accepted: the published features of some videos are a clip short.
 
+    ``clip_length`` are the seconds per clip of the annotations, which the server counts.
+
     Raises:
         DataError: names the first line at fault.
     """
@@ -65,4 +67,5 @@ def _check(row: Row, prediction: dict[str, Any], query: Query, clip_length: floa
             )
     clips, found = clip_count(query.duration, clip_length), len(prediction[SALIENCY])
     if found not in (clips, clips - 1):
-        row.fail(f"{found} saliency scores for {clips} clips", "give one score per clip")
+        remedy = "give one score per clip of the annotations, of finer clips their mean"
+        row.fail(f"{found} saliency scores for {clips} clips of {clip_length:g} s", remedy)

@@ -11,6 +11,7 @@ from sadetr.data.annotations import Query, read_annotations
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import evaluate
+from sadetr.evaluation.units import PredictionFile, read_foreign_predictions
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
 from sadetr.reporting.metrics import RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
@@ -31,7 +32,7 @@ def score_run(run: RunId, layout: Layout) -> Path:
     annotations = layout.annotations(dataset)
     rows: list[dict[str, Any]] = []
     for split in dataset.report_splits:
-        queries = read_annotations(annotations[split], dataset.clip_length)
+        queries = read_annotations(annotations[split], dataset.annotation_rules)
         for checkpoint in dataset.checkpoints:
             shared = {
                 "scale": layout.scale.name,
@@ -46,7 +47,9 @@ def score_run(run: RunId, layout: Layout) -> Path:
                 "data": layout.scale.data,
                 **{column: provenance[column] for column in SYSTEM_COLUMNS},
             }
-            rows += _score(folder.prediction(checkpoint, split), queries, dataset, shared)
+            path = folder.prediction(checkpoint, split)
+            predictions = PredictionFile(read_predictions(path, queries, dataset.highlights), dataset.clip_length)
+            rows += _score(path, predictions, queries, dataset, shared)
     write_run_metrics(rows, folder.metrics)
     return folder.metrics
 
@@ -68,9 +71,8 @@ def rescore(setting: str, layout: Layout) -> Path:
     annotations = layout.annotations(dataset)
     check_published(layout.published)
     files = published_predictions(layout.published, dataset)
-    queries = {
-        split: read_annotations(annotations[split], dataset.clip_length) for split in {file.split for file in files}
-    }
+    rules = dataset.annotation_rules
+    queries = {split: read_annotations(annotations[split], rules) for split in {file.split for file in files}}
     rows: list[dict[str, Any]] = []
     for predictions, path in files.items():
         shared = {
@@ -82,18 +84,23 @@ def rescore(setting: str, layout: Layout) -> Path:
             "data": "official",
             **dict.fromkeys(TRAINING_COLUMNS),
         }
-        rows += _score(path, queries[predictions.split], dataset, shared)
+        truth = queries[predictions.split]
+        rows += _score(path, read_foreign_predictions(path, truth, dataset, dataset.highlights), truth, dataset, shared)
     out = layout.rescored(setting)
     write_run_metrics(rows, out)
     return out
 
 
 def _score(
-    path: Path, queries: Sequence[Query], dataset: DatasetSettings, shared: dict[str, Any]
+    path: Path,
+    predictions: PredictionFile,
+    queries: Sequence[Query],
+    dataset: DatasetSettings,
+    shared: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """One row per metric of one prediction file."""
-    predictions = read_predictions(path, queries, dataset.highlights)
-    metrics = evaluate(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
+    clip_length = predictions.clip_length
+    metrics = evaluate(predictions.rows, queries, highlights=dataset.highlights, clip_length=clip_length)
     shared = {**shared, "predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
 

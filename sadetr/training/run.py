@@ -59,7 +59,7 @@ def train(settings: RunSettings, module: str, store_path: Path, annotations: dic
         with claimed_device(settings.execution.device) as device:
             make_deterministic(settings.execution.threads)
             splits = {
-                split: Split(read_annotations(file, settings.dataset.clip_length), store, settings.dataset)
+                split: Split(read_annotations(file, settings.dataset.annotation_rules), store, settings.dataset)
                 for split, file in annotations.items()
             }
             model = _build(settings, module).to(device)
