@@ -11,17 +11,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sadetr.clips import clips_per_label, misfit
 from sadetr.data.clip_labels import MOST_CLIPS, clip_count, faults, find_clip_length, fitting_clip_length
 from sadetr.data.jsonl import Row, RowError, read_rows
-from sadetr.data.time_units import doubt_annotations
+from sadetr.data.time_units import FEWEST, doubt_annotations
 from sadetr.files import atomic_write_text
 from sadetr.settings import AnnotationRules, WindowOverrun
 
 TOLERANCE = 1e-6
 """Seconds by which a window may exceed its video: rounding."""
+MOST_RATIO = 20
+"""How often one clip holds another at most; where more would fit, it is times that are wrong and not clips."""
 SCORES = range(5)
 """Values of one annotator's saliency."""
 ANNOTATORS = 3
+INCONVERTIBLE = "labels cannot be converted to the features' clips"
+"""Kind of the remark about them: a fault where they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +202,14 @@ def _contradictions(
     """
     found = faults(queries, labels)
     fitting = fitting_clip_length(queries, labels) if found else None
-    certain = fitting is not None or any(fault.certain for fault in found)
-    if certain:
-        what, remedy = (
-            "relevant_clip_ids and relevant_windows contradict each other",
-            _other_unit(fitting, labels, rules),
-        )
-        found = found if fitting is not None else [fault for fault in found if fault.certain]
-    else:
-        what, remedy = "windows hold clips without labels", "such clips count as score 0; label every clip of a window"
+    certain = any(fault.certain for fault in found) or (fitting is not None and len(found) >= FEWEST)
+    remedy = _other_unit(fitting, labels, rules)
+    what = "relevant_clip_ids and relevant_windows contradict each other"
+    if not certain:
+        what = "windows hold clips without labels"
+        remedy = f"such clips count as score 0: label every clip of a window{f', or {remedy}' if fitting else ''}"
+    elif fitting is None:
+        found = [fault for fault in found if fault.certain]
     severity = "error" if certain else "warning"
     return [Remark(severity, rows[fault.index].line, fault.text, remedy, what) for fault in found]
 
@@ -215,12 +219,12 @@ def _other_unit(fitting: float | None, labels: float, rules: AnnotationRules) ->
     if fitting is None:
         where = "label_clip_length" if rules.label_clip_length else "clip_length"
         return f"correct relevant_clip_ids or relevant_windows, or {where} ({labels:g} s) in the setting"
-    if fitting > 60 * labels:
+    if not labels / MOST_RATIO <= fitting <= labels * MOST_RATIO:
         return (
-            f"clips of {fitting:g} s would fit all rows: write durations and windows in seconds, if they are "
-            "milliseconds or frames"
+            "write durations and windows in seconds, not in milliseconds, frames or fractions of the video (clips of "
+            f"{fitting:g} s would fit all rows)"
         )
-    return f"clips of {fitting:g} s would fit all rows: set label_clip_length: {fitting:g} in the setting"
+    return f"set label_clip_length: {fitting:g} in the setting (clips of {fitting:g} s fit all rows)"
 
 
 def _converted(rows: Sequence[ParsedRow], labels: float, rules: AnnotationRules) -> list[Remark]:
@@ -229,6 +233,8 @@ def _converted(rows: Sequence[ParsedRow], labels: float, rules: AnnotationRules)
     if rules.label_clip_length is not None or not labelled:
         return []
     fault = f"relevant_clip_ids count clips of {labels:g} s, by the windows, and clip_length is {rules.clip_length:g} s"
+    if clips_per_label(labels, rules.clip_length) is None:
+        return [Remark("warning", labelled[0], fault, misfit(labels, rules.clip_length), INCONVERTIBLE)]
     remedy = f"labels are converted; say so by label_clip_length: {labels:g} in the setting"
     return [Remark("note", labelled[0], fault, remedy, "labels count other clips than the features")]
 
@@ -247,7 +253,7 @@ def _windows(row: Row, duration: float, overrun: WindowOverrun) -> tuple[NDArray
         if start < -TOLERANCE or end > duration + TOLERANCE:
             fault = f"window [{start:g}, {end:g}] leaves the video of {duration:g} s"
             if start < -TOLERANCE or start >= duration - TOLERANCE:
-                row.fail(fault, "correct the window or the duration, both in seconds")
+                row.fail(fault, _correct(end, duration))
             if end - duration > overrun.tolerance + TOLERANCE:
                 row.fail(fault, _overrun_remedy(end, duration, overrun))
             overruns.append(end - duration)
@@ -257,9 +263,13 @@ def _windows(row: Row, duration: float, overrun: WindowOverrun) -> tuple[NDArray
     return array, tuple(overruns)
 
 
+def _correct(end: float, duration: float) -> str:
+    unit = ", not in frames or milliseconds" if end > 2 * duration else ""
+    return f"correct the window or the duration, both in seconds{unit}"
+
+
 def _overrun_remedy(end: float, duration: float, overrun: WindowOverrun) -> str:
-    unit = " (frames, milliseconds?)" if end > 2 * duration else ""
-    correct = f"correct the window or the duration, both in seconds{unit}"
+    correct = _correct(end, duration)
     if overrun.rule == "refuse":
         choice = "window_overrun: {rule: clamp, tolerance: 1.0}"
         return f"{correct}; if durations were rounded, set {choice} in the setting"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from sadetr.data.annotations import Query, read_annotations
+from sadetr.data.annotations import Query, read_annotations, tell
 from sadetr.data.store import StoreWriter
 from sadetr.data.verification import manifest
 from sadetr.data.verification.arrays import DAMAGE
@@ -61,6 +61,7 @@ def prepare(
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
     queries = read_queries(annotations, dataset.annotation_rules)
     durations = video_durations(queries)
+    _note_limit(dataset, durations)
     folder = data_root / "features" / dataset.name
     for stream in dataset.video_streams:
         _check_complete(folder / stream.directory, [f"{vid}{stream.suffix}" for vid in durations])
@@ -194,6 +195,18 @@ def video_durations(queries: Iterable[Query]) -> dict[str, float]:
                 f"{query.duration:g} s in that of qid {query.qid}. Correct the duration."
             )
     return durations
+
+
+def _note_limit(dataset: DatasetSettings, durations: dict[str, float]) -> None:
+    """Say how many videos lose their end by ``max_video_clips``, which counts clips and not seconds."""
+    limit = math.inf if dataset.max_video_clips is None else dataset.max_video_clips + dataset.length_tolerance
+    cut = [vid for vid, duration in durations.items() if duration / dataset.clip_length > limit]
+    if cut:
+        tell(
+            f"note: {dataset.name}: of {len(cut):,} of {len(durations):,} videos (first: {cut[0]!r}) only the first "
+            f"{dataset.max_video_clips * dataset.clip_length:g} s are used; if all of them is meant, raise "
+            f"max_video_clips ({dataset.max_video_clips} clips of {dataset.clip_length:g} s) in the setting"
+        )
 
 
 def _check_complete(folder: Path, names: Iterable[str]) -> None:

@@ -5,8 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from sadetr.clips import clips_per_label, misfit
-from sadetr.data.annotations import ParsedRow, Query, examine, parse_row
+from sadetr.data.annotations import INCONVERTIBLE, ParsedRow, Query, Remark, examine, parse_row
 from sadetr.data.jsonl import Row, RowError, read_lines
 from sadetr.data.sources import AnnotationSource, ClipStatistics, Sources
 from sadetr.data.verification.findings import Place, Report, Severity
@@ -114,14 +113,9 @@ def _check_units(
     queries, remarks = examine(rows, dataset.annotation_rules)
     kinds: dict[tuple[Severity, str, str], list[Place]] = defaultdict(list)
     for remark in remarks:
-        kinds[remark.severity, remark.what, remark.remedy].append(Place(place, remark.line, remark.fault))
+        kinds[_severity(remark, dataset), remark.what, remark.remedy].append(Place(place, remark.line, remark.fault))
     for (severity, what, remedy), places in kinds.items():
         report.add(severity, what, f"To mend: {remedy}." if severity != "note" else f"{remedy}.", places)
-    counted = {query.label_clip_length for query in queries} - {None}
-    for labels in counted if dataset.needs_clip_labels else ():
-        if clips_per_label(labels, dataset.clip_length) is None:
-            what = "labels of clips cannot be converted to the features' clips"
-            report.add("error", what, f"As it is, {misfit(labels, dataset.clip_length)}.", [place])
     return queries, any(remark.severity == "error" for remark in remarks)
 
 
@@ -136,6 +130,11 @@ def _known_clips(report: Report, dataset: DatasetSettings, sources: Sources | No
         )
         return None
     return sources.clips[name]
+
+
+def _severity(remark: Remark, dataset: DatasetSettings) -> Severity:
+    """Labels that nobody needs may be of any clips; the others are refused when they are used."""
+    return "error" if remark.what == INCONVERTIBLE and dataset.needs_clip_labels else remark.severity
 
 
 def _check_content(report: Report, path: Path, place: str, known: AnnotationSource, differing: list) -> None:
