@@ -1,5 +1,6 @@
 """Annotations in the field's JSONL format: QVHighlights with saliency, other benchmarks with windows alone."""
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -73,8 +74,9 @@ class Remark:
     """Its kind, for reports that collect them."""
 
 
+@functools.cache
 def tell(message: str) -> None:
-    """Say something about an input on standard error, where it disturbs no output."""
+    """Say something about an input on standard error, where it disturbs no output; once, however often it is read."""
     print(message, file=sys.stderr, flush=True)
 
 

@@ -15,7 +15,7 @@ FEWEST = 3
 FRACTION = 1 + 1e-6
 """Where windows end at the latest that are fractions of their video."""
 SHORTEST_VIDEO = 4.0
-"""Seconds from which on a video is too long for all windows to lie in its first second."""
+"""Median duration in seconds from which on videos are too long for all windows to lie in their first second."""
 MILLISECONDS = 1 / 500
 """Share of their videos within which all windows end where durations count milliseconds, and more."""
 FRAMES = 1 / 20
@@ -47,7 +47,7 @@ def doubt_annotations(
         shown = f"window {_shown(windows[first][0])} of a video of {durations[first]:g} s"
         # A video of its own: queries about one opening scene are no evidence.
         certain = len(videos) >= FEWEST
-        if (ends <= FRACTION).all() and (lengths[rows] >= SHORTEST_VIDEO).all():
+        if fractions(ends, lengths[rows]):
             what = f"{shown}; no window of the file ends after 1, as with fractions of the video"
             return Doubt(certain, first, what, "multiply relevant_windows by the duration: they are seconds")
         latest = float((ends / lengths[rows]).max())
@@ -64,7 +64,7 @@ def doubt_annotations(
 
 def fractions(ends: NDArray[np.float64], durations: NDArray[np.float64]) -> bool:
     """Whether the last ends (n,) of n rows look like fractions of videos of these durations (n,) in seconds."""
-    return bool((ends <= FRACTION).all() and (ends > 0).any() and (durations >= SHORTEST_VIDEO).all())
+    return bool((ends <= FRACTION).all() and (ends > 0).any() and np.median(durations) >= SHORTEST_VIDEO)
 
 
 def _shown(window: NDArray[np.float64]) -> str:

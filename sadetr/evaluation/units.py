@@ -23,14 +23,17 @@ BEHIND = 0.25
 """Share of lines with a window behind its video that no file in seconds reaches."""
 GAIN, LIKELY_GAIN = 0.3, 0.15
 """By how much IoU grows if windows are read in another unit, where that is certain and where it is likely."""
-BETTER = 0.9
-"""Share of lines that must not lose by it."""
+BETTER, BETTER_OF_MANY = 0.9, 0.6
+"""Share of lines that must not lose by it; of many lines, among which chance evens out, fewer."""
+MANY = 20
 FITTING = 0.9
 """Share of lines that a clip length must fit to be that of a file."""
 FEWEST_SCORES = 8
 """Scores per line below which their number says nothing about a clip length."""
 CLIP_LENGTH_TOLERANCE = 0.05
 """Share by which a clip length may differ and still be the same."""
+SAME = 1e-3
+"""Up to which windows, in seconds or fractions, are the same: files carry four decimals."""
 FRAME_RATES = (24.0, 25.0, 29.97, 30.0)
 
 Predictions = Sequence[Mapping[str, Any]]
@@ -154,13 +157,17 @@ def _better_unit(
         return None
     first = np.stack([windows[index][0] for index in labelled])
     chosen = [queries[index] for index in labelled]
+    durations = np.array([query.duration for query in chosen])
     plain = _best_iou(first, chosen)
+    # The same window for every query says nothing about its unit, however well it would fit.
+    enough = len(first) >= FEWEST and not _constant(first) and not _constant(first / durations[:, None])
+    better = BETTER if len(first) < MANY else BETTER_OF_MANY
     found = []
-    for unit, seconds in _units(np.array([query.duration for query in chosen]), dataset):
+    for unit, seconds in _units(durations, dataset):
         read = _best_iou(first * seconds[:, None], chosen)
         gain = read.mean() - plain.mean()
         if gain >= LIKELY_GAIN and read.mean() >= 2 * plain.mean():
-            certain = gain >= GAIN and bool((read >= plain).mean() >= BETTER) and len(labelled) >= FEWEST
+            certain = enough and gain >= GAIN and bool((read >= plain).mean() >= better)
             found.append((gain, certain, unit, read))
     if not found:
         return None
@@ -185,6 +192,10 @@ def _units(durations: NDArray[np.float64], dataset: DatasetSettings) -> Iterator
             yield f"indices of clips of {length:g} s", length * ones
     for rate in FRAME_RATES:
         yield f"frames ({rate:g} per second)", ones / rate
+
+
+def _constant(windows: NDArray[np.float64]) -> bool:
+    return bool(np.ptp(windows, axis=0).max() <= SAME)
 
 
 def _best_iou(windows: NDArray[np.float64], queries: Sequence[Query]) -> NDArray[np.float64]:
