@@ -82,7 +82,7 @@ def subset(settings: RunSettings, data_root: Path, count: int) -> list[Query]:
     """
     dataset = settings.dataset
     file = data_root / "annotations" / dataset.name / dataset.annotations[dataset.train_split]
-    queries = read_annotations(file, dataset.clip_length)
+    queries = read_annotations(file, dataset.annotation_rules)
     chosen = np.random.default_rng(SEED).permutation(len(queries))[:count]
     return [queries[index] for index in chosen]
 

@@ -22,6 +22,7 @@ import numpy as np
 from sadetr.data.annotations import Query, read_annotations, write_annotations
 from sadetr.evaluation.predictions import read_predictions, write_predictions
 from sadetr.evaluation.scorer import evaluate
+from sadetr.settings import AnnotationRules
 
 QUERIES, CLIPS, CLIP_LENGTH = 1550, 75, 2.0
 REPEATS = 5
@@ -50,7 +51,7 @@ def measure(predictions: Path, annotations: Path, largest: int) -> None:
         walls.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     start = time.process_time()
-    queries = read_annotations(annotations, CLIP_LENGTH)
+    queries = read_annotations(annotations, AnnotationRules(clip_length=CLIP_LENGTH, label_clip_length=CLIP_LENGTH))
     rows = read_predictions(predictions, queries)
     loading = time.process_time() - start
     first = cost(rows, queries)

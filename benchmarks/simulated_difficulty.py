@@ -55,7 +55,7 @@ def main() -> int:
         files = Layout(load_scale(arguments.scale), given_data_root=arguments.data_root).annotations(dataset)
         counts = {dataset.train_split: arguments.fit, dataset.report_splits[0]: arguments.judge}
         fitted, judged = (
-            list(samples(read_annotations(files[split], dataset.clip_length), count, dataset, simulation))
+            list(samples(read_annotations(files[split], dataset.annotation_rules), count, dataset, simulation))
             for split, count in counts.items()
         )
     except SadetrError as error:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
+from sadetr.clips import clips_per_label, misfit
+
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -82,13 +84,45 @@ class Selection(Record):
     split: str = "val"
 
 
+class WindowOverrun(Record):
+    """What is done with annotated windows that end after their video, as they do where durations were rounded."""
+
+    rule: Literal["refuse", "clamp"] = "refuse"
+    """Refuse the file, or end such a window with its video and say how many there were."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds by which ``clamp`` shortens a window at most; a window that ends later still is refused."""
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "WindowOverrun":
+        if (self.rule == "clamp") != (self.tolerance > 0):
+            raise ValueError(
+                "rule 'clamp' needs a tolerance above 0 (seconds), and only that rule has one; durations that were "
+                "rounded to whole seconds need {rule: clamp, tolerance: 1.0}"
+            )
+        return self
+
+
+class AnnotationRules(Record):
+    """What the reader of an annotation file must know of its setting."""
+
+    clip_length: PositiveFloat = 2.0
+    """Seconds per clip of the features."""
+    label_clip_length: PositiveFloat | None = None
+    """Seconds per clip that ``relevant_clip_ids`` count; None: found from ids and windows."""
+    window_overrun: WindowOverrun = WindowOverrun()
+
+
 class DatasetSettings(Record):
     """A benchmark setting: where its data lie, what shape they have and how it is scored."""
 
     name: str
     title: str
     clip_length: PositiveFloat
-    """Seconds per clip."""
+    """Seconds per clip of the features."""
+    label_clip_length: PositiveFloat | None = None
+    """Seconds per clip that ``relevant_clip_ids`` count. None: ``clip_length``, or, where ids and windows contradict
+    it, the length under which they agree (docs/data.md, "Units")."""
+    window_overrun: WindowOverrun = WindowOverrun()
     max_video_clips: PositiveInt | None = None
     max_text_tokens: PositiveInt | None = None
     max_windows: PositiveInt = 5
@@ -120,6 +154,27 @@ class DatasetSettings(Record):
             if split not in self.annotations:
                 raise ValueError(f"split {split!r} has no annotation file; known splits: {', '.join(self.annotations)}")
         return self
+
+    @model_validator(mode="after")
+    def _labels_can_be_converted(self) -> "DatasetSettings":
+        labels = self.label_clip_length
+        if labels is not None and self.needs_clip_labels and clips_per_label(labels, self.clip_length) is None:
+            raise ValueError(misfit(labels, self.clip_length))
+        return self
+
+    @property
+    def needs_clip_labels(self) -> bool:
+        """Whether clips are trained or scored on what annotators said about them."""
+        return self.highlights or self.saliency == "annotators"
+
+    @property
+    def annotation_rules(self) -> AnnotationRules:
+        """What the reader of the annotation files must know."""
+        return AnnotationRules(
+            clip_length=self.clip_length,
+            label_clip_length=self.label_clip_length,
+            window_overrun=self.window_overrun,
+        )
 
     @property
     def annotations_in(self) -> str:

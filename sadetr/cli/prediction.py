@@ -54,6 +54,6 @@ def predict(
         out = out or layout.run(run_id).predicted(checkpoint, split)
     else:
         predictor = file_predictor(Path(checkpoint), setting, layout, method, variant, store)
-    queries = read_annotations(files[split], dataset.clip_length)
+    queries = read_annotations(files[split], dataset.annotation_rules)
     write_predictions(out, predictor(queries))
     print(f"{predictor.name} on {setting} {split}, {len(queries):,} queries: {out}")

@@ -14,7 +14,8 @@ Gpus = Annotated[
 
 
 Gpus = Annotated[
-    int, typer.Option(min=0, help="GPUs this job was given, as the workflow says; with any, no GPU in sight is an error.")
+    int,
+    typer.Option(min=0, help="GPUs this job was given, as the workflow says; with any, no GPU in sight is an error."),
 ]
 
 

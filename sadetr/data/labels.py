@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query
+from sadetr.data.clip_labels import GRID_SLACK, clip_labels
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
-
-GRID_SLACK = 0.01
-"""Share of a clip by which a window's end may miss the border of a clip and still lie on it: a clip length of 1/6 s is
-written as 0.166666, which adds up over a video."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Labels:
             dataset: clip length, saliency rule and the most windows per query.
 
         Raises:
-            DataError: a query has no labels to train on.
+            DataError: a query has no labels to train on, or labels of clips that those of the features do not divide.
         """
         rule = RULES[dataset.saliency]
         for query in queries:
@@ -70,7 +67,7 @@ class Labels:
         for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
             relevant = rule.relevant_clips(query, dataset.clip_length)
             self.relevant[row, relevant[relevant < length]] = True
-            clips, labels = rule.clip_labels(query, int(length))
+            clips, labels = rule.clip_labels(query, int(length), dataset.clip_length)
             inside = clips < length
             self.saliency[row, clips[inside]] = labels[inside]
             self.salient[row, clips[inside]] = True
@@ -138,8 +135,8 @@ class SaliencyRule:
     """Fields of a query that must be there."""
     relevant_clips: Callable[[Query, float], IntArray]
     """Query and clip length -> clips that belong to a window."""
-    clip_labels: Callable[[Query, int], tuple[IntArray, IntArray]]
-    """Query and L_b -> salient clips and their labels."""
+    clip_labels: Callable[[Query, int, float], tuple[IntArray, IntArray]]
+    """Query, L_b and clip length -> salient clips and their labels."""
     lost_label: float
     """Label of the last clip where it stands for relevant ones beyond the features."""
     draw_pairs: Callable[[Labels, np.random.Generator], tuple[IntArray, IntArray]]
@@ -147,11 +144,12 @@ class SaliencyRule:
 
 
 def _annotators_clips(query: Query, clip_length: float) -> IntArray:
-    return query.relevant_clip_ids
+    return clip_labels(query, clip_length)[0]
 
 
-def _annotators_labels(query: Query, length: int) -> tuple[IntArray, IntArray]:
-    return query.relevant_clip_ids, query.saliency.sum(1)
+def _annotators_labels(query: Query, length: int, clip_length: float) -> tuple[IntArray, IntArray]:
+    clips, scores = clip_labels(query, clip_length)
+    return clips, scores.sum(1)
 
 
 def _annotators_pairs(labels: Labels, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
@@ -170,7 +168,7 @@ def _window_relevant_clips(query: Query, clip_length: float) -> IntArray:
     return covered_clips(query.windows, clip_length)
 
 
-def _window_labels(query: Query, length: int) -> tuple[IntArray, IntArray]:
+def _window_labels(query: Query, length: int, clip_length: float) -> tuple[IntArray, IntArray]:
     clips = window_clips(query, length)
     return clips, np.ones_like(clips)
 

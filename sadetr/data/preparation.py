@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from sadetr.data.annotations import Query, read_annotations
+from sadetr.data.annotations import Query, read_annotations, tell
 from sadetr.data.places import check_names, present, spelled_otherwise
 from sadetr.data.store import StoreWriter
 from sadetr.data.verification import manifest
@@ -25,7 +25,7 @@ from sadetr.data.verification.arrays import DAMAGE
 from sadetr.data.words import look_up, read_word_vectors, split_words
 from sadetr.disguise import NPY, NPZ, disguise, is_companion
 from sadetr.errors import DataError
-from sadetr.settings import DatasetSettings, FeatureSettings, TokenFiles, VideoStream
+from sadetr.settings import AnnotationRules, DatasetSettings, FeatureSettings, TokenFiles, VideoStream
 
 SPACING_TOLERANCE = 0.05
 """Share by which duration / clips may differ from the clip length."""
@@ -60,9 +60,10 @@ def prepare(
     """
     folder = data_root / "annotations" / dataset.annotations_in
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
-    queries = read_queries(annotations, dataset.clip_length)
+    queries = read_queries(annotations, dataset.annotation_rules)
     check_names(queries)
     durations = video_durations(queries)
+    _note_limit(dataset, durations)
     folder = data_root / "features" / dataset.name
     for stream in dataset.video_streams:
         _check_complete(folder / stream.directory, [f"{vid}{stream.suffix}" for vid in durations])
@@ -166,7 +167,7 @@ def normalise_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows / (norms[:, None] + np.float32(NORM_EPSILON))
 
 
-def read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query]:
+def read_queries(annotations: dict[str, Path], rules: AnnotationRules) -> list[Query]:
     """All queries of the files ``annotations`` (split -> path), in their order.
 
     Raises:
@@ -174,7 +175,7 @@ def read_queries(annotations: dict[str, Path], clip_length: float) -> list[Query
     """
     queries: dict[str, tuple[Query, Path]] = {}
     for file in annotations.values():
-        for query in read_annotations(file, clip_length):
+        for query in read_annotations(file, rules):
             if str(query.qid) in queries:
                 other = queries[str(query.qid)][1]
                 raise DataError(f"{file}: qid {query.qid} also occurs in {other}. Every query needs its own qid.")
@@ -196,6 +197,18 @@ def video_durations(queries: Iterable[Query]) -> dict[str, float]:
                 f"{query.duration:g} s in that of qid {query.qid}. Correct the duration."
             )
     return durations
+
+
+def _note_limit(dataset: DatasetSettings, durations: dict[str, float]) -> None:
+    """Say how many videos lose their end by ``max_video_clips``, which counts clips and not seconds."""
+    limit = math.inf if dataset.max_video_clips is None else dataset.max_video_clips + dataset.length_tolerance
+    cut = [vid for vid, duration in durations.items() if duration / dataset.clip_length > limit]
+    if cut:
+        tell(
+            f"note: {dataset.name}: of {len(cut):,} of {len(durations):,} videos (first: {cut[0]!r}) only the first "
+            f"{dataset.max_video_clips * dataset.clip_length:g} s are used; if all of them is meant, raise "
+            f"max_video_clips ({dataset.max_video_clips} clips of {dataset.clip_length:g} s) in the setting"
+        )
 
 
 def _check_complete(folder: Path, names: Sequence[str]) -> None:

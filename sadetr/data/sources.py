@@ -91,6 +91,8 @@ class Sources(Record):
     """By file name."""
     clips: dict[str, ClipStatistics] = Field(default_factory=dict)
     """By annotation file name."""
+    clip_length: float | None = None
+    """Seconds per clip that ``clips`` counts: those of the official features."""
     short_features: dict[str, list[int | str]] = Field(default_factory=dict)
     """Annotation file -> qids whose official features are known to be one clip short."""
     archives: list[Archive] = Field(default_factory=list)

@@ -65,7 +65,7 @@ def baseline_rows(
         name: one of BASELINES.
         queries: what to predict.
         training: annotations that a baseline may learn from.
-        clip_length: seconds per clip.
+        clip_length: seconds per clip of the saliency.
         seed: of the random draws.
 
     Raises:

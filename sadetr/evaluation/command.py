@@ -13,7 +13,6 @@ from sadetr.data.labelling import labelled_in, left_out_of_scores, scored_parts
 from sadetr.errors import DataError, SettingsError
 from sadetr.evaluation.coverage import counted_queries, left_out
 from sadetr.evaluation.formats import FORMATS, differences_table, metrics_tables
-from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import Scores, metrics_of, score
 from sadetr.evaluation.significance import (
     Contributions,
@@ -22,6 +21,7 @@ from sadetr.evaluation.significance import (
     paired_permutation_test,
 )
 from sadetr.evaluation.submission import MEMBERS, validate_submission, write_submission
+from sadetr.evaluation.units import PredictionFile, check_windows_of, read_foreign_predictions
 from sadetr.files import atomic_write_text
 from sadetr.settings import DatasetSettings
 
@@ -67,15 +67,17 @@ def evaluate_command(
     _check((predictions, baseline, predictor), out, format, bootstrap, compared=bool(bootstrap or against))
     truth = _read_truth(annotations, dataset)
     if predictor is not None:
-        rows = predictor(truth)
+        rows, clip_length = predictor(truth), dataset.clip_length
     elif predictions is not None:
-        rows = _read_predictions(predictions, truth, dataset)
+        file = _read_predictions(predictions, truth, dataset)
+        rows, clip_length = file.rows, file.clip_length
     else:
         from sadetr.evaluation.baselines import baseline_rows
 
-        training = None if train_annotations is None else read_annotations(train_annotations, dataset.clip_length)
-        rows = baseline_rows(baseline, truth, training=training, clip_length=dataset.clip_length, seed=seed)
-    scores = _score(rows, truth, dataset)
+        training = None if train_annotations is None else read_annotations(train_annotations, dataset.annotation_rules)
+        clip_length = dataset.clip_length
+        rows = baseline_rows(baseline, truth, training=training, clip_length=clip_length, seed=seed)
+    scores = _score(rows, truth, dataset, clip_length)
     metrics = metrics_of(scores)
     counted = counted_queries(scores, list(metrics))
     report: dict[str, Any] = {
@@ -92,7 +94,8 @@ def evaluate_command(
     if intervals is not None:
         report["intervals"] = intervals
     if against is not None:
-        other = _score(_read_predictions(against, truth, dataset), truth, dataset)
+        file = _read_predictions(against, truth, dataset)
+        other = _score(file.rows, truth, dataset, file.clip_length)
         incomplete[str(against)] = left_out(other, truth)
         differences = paired_permutation_test(contributions, contributions_of(other), seed)
         tables.append(differences_table(metrics, metrics_of(other), differences))
@@ -130,8 +133,11 @@ def submit_command(
     """
     checked = {}
     for split, path, annotations in (("val", val, val_annotations), ("test", test, test_annotations)):
-        truth = read_annotations(annotations, dataset.clip_length)
-        checked[split] = validate_submission(path, truth, dataset.clip_length)
+        truth = read_annotations(annotations, dataset.annotation_rules)
+        # The server counts the clips of the labels, whatever features there are.
+        labels = dataset.label_clip_length or next((query.label_clip_length for query in truth), None)
+        check_windows_of(path, truth, dataset)
+        checked[split] = validate_submission(path, truth, labels or dataset.clip_length)
     write_submission(out, val, test)
     _print(f"{out}: " + ", ".join(f"{MEMBERS[split]} ({found.count} queries)" for split, found in checked.items()))
     for split, path in (("val", val), ("test", test)):
@@ -145,7 +151,7 @@ def _read_truth(annotations: Path, dataset: DatasetSettings) -> list[Query]:
     Raises:
         DataError: nothing can be scored.
     """
-    truth = read_annotations(annotations, dataset.clip_length)
+    truth = read_annotations(annotations, dataset.annotation_rules)
     if not any(labelled_in(truth, (part,)) for part in scored_parts(dataset.highlights)):
         raise DataError(
             f"{annotations}: no query has relevant_windows, so there is nothing to score; name a split with labels "
@@ -156,8 +162,8 @@ def _read_truth(annotations: Path, dataset: DatasetSettings) -> list[Query]:
     return truth
 
 
-def _read_predictions(path: Path, truth: Sequence[Query], dataset: DatasetSettings) -> list[dict[str, Any]]:
-    return read_predictions(path, truth, dataset.highlights and labelled_in(truth, ("saliency",)))
+def _read_predictions(path: Path, truth: Sequence[Query], dataset: DatasetSettings) -> PredictionFile:
+    return read_foreign_predictions(path, truth, dataset, dataset.highlights and labelled_in(truth, ("saliency",)))
 
 
 def _check(
@@ -175,8 +181,10 @@ def _check(
         raise SettingsError(f"{bootstrap} bootstrap resamples are too few; give a positive number, 1000 say")
 
 
-def _score(rows: Sequence[dict[str, Any]], truth: Sequence[Query], dataset: DatasetSettings) -> Scores:
-    return score(rows, truth, highlights=dataset.highlights, clip_length=dataset.clip_length)
+def _score(
+    rows: Sequence[dict[str, Any]], truth: Sequence[Query], dataset: DatasetSettings, clip_length: float
+) -> Scores:
+    return score(rows, truth, highlights=dataset.highlights, clip_length=clip_length)
 
 
 def _contributions_csv(contributions: Contributions, truth: Sequence[Query]) -> str:

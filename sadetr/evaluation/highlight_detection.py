@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.data.annotations import ANNOTATORS, Query, clip_count
+from sadetr.data.clip_labels import clip_labels
 from sadetr.errors import DataError
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
@@ -37,19 +38,20 @@ def score_highlights(
     Args:
         predictions: per query one score per clip, at least one; too many are cut, missing ones count as 0.
         queries: with saliency.
-        clip_length: seconds per clip.
+        clip_length: seconds per clip of the predictions; labels that count longer clips hold for each clip in them.
 
     Raises:
-        DataError: a prediction is empty or not finite.
+        DataError: a prediction is empty or not finite, or the clips do not divide those of the labels.
     """
     if not all(predictions):
         raise DataError("a query has no predicted saliency; give one score per clip")
     lengths = np.array([clip_count(query.duration, clip_length) for query in queries])
-    relevant = np.array([len(query.relevant_clip_ids) for query in queries])
+    labels = [clip_labels(query, clip_length) for query in queries]
+    relevant = np.array([len(clips) for clips, _ in labels])
     precision = np.empty((len(LEVELS), len(queries), ANNOTATORS))
     hit = np.empty((len(LEVELS), len(queries)), dtype=bool)
     for block in _blocks(relevant, lengths):
-        clips, saliency = _labels([queries[index] for index in block], relevant[block])
+        clips, saliency = _padded([labels[index] for index in block], relevant[block])
         scores = _scores([predictions[index] for index in block], lengths[block])
         precision[:, block] = _average_precision(_step_ends(scores), clips, saliency)
         # The top clip is sought among all predictions: one beyond the video is a miss, as no label is there.
@@ -71,13 +73,15 @@ def _blocks(relevant: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator
         start = stop
 
 
-def _labels(queries: Sequence[Query], relevant: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+def _padded(
+    labels: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], relevant: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """Relevant clips (n, R) and their scores (n, R, annotators); -1 fills both up."""
     valid = np.arange(max(1, relevant.max())) < relevant[:, None]
     clips = np.full(valid.shape, -1, dtype=np.int64)
-    clips[valid] = np.concatenate([query.relevant_clip_ids for query in queries])
+    clips[valid] = np.concatenate([ids for ids, _ in labels])
     saliency = np.full((*valid.shape, ANNOTATORS), -1, dtype=np.int8)
-    saliency[valid] = np.concatenate([query.saliency for query in queries])
+    saliency[valid] = np.concatenate([scores for _, scores in labels])
     return clips, saliency
 
 

@@ -45,6 +45,8 @@ def validate_submission(path: Path | str, queries: Sequence[Query], clip_length:
     too few is accepted: the published features of some videos are a clip short. The format fixes neither the number
     of windows nor their order nor where they end; what is unusual there is noted.
 
+    ``clip_length`` are the seconds per clip of the annotations, which the server counts.
+
     Raises:
         DataError: names the first line at fault.
     """
@@ -80,7 +82,8 @@ def _check(row: Row, prediction: dict[str, Any], query: Query, clip_length: floa
         row.fail(f"{WINDOWS} is empty", "the server reads the first window of every query: give at least one")
     clips, found = clip_count(query.duration, clip_length), len(prediction[SALIENCY])
     if found not in (clips, clips - 1):
-        row.fail(f"{found} saliency scores for {clips} clips", "give one score per clip")
+        remedy = "give one score per clip of the annotations, of finer clips their mean"
+        row.fail(f"{found} saliency scores for {clips} clips of {clip_length:g} s", remedy)
 
 
 def _unusual(windows: Sequence[Sequence[float]], query: Query) -> Iterator[str]:

@@ -91,7 +91,7 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
     dataset = settings.dataset
     if checkpoint not in dataset.checkpoints:
         raise SettingsError(f"no checkpoint {checkpoint!r}; {dataset.name} has {', '.join(dataset.checkpoints)}")
-    split, queries, row = find_in_split(qid, layout.annotations(dataset), dataset.clip_length)
+    split, queries, row = find_in_split(qid, layout.annotations(dataset), dataset.annotation_rules)
     query = queries[row]
     path = layout.run(run).checkpoint(checkpoint)
     if not path.exists():

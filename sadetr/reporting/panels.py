@@ -165,7 +165,7 @@ def _draw_saliency(axes: "Axes", panel: Panel, colours: dict, leftmost: bool) ->
         axes.stairs(panel.saliency, edges, fill=True, color=TRUTH, alpha=0.35, linewidth=0)
     for prediction, dash in zip(panel.predictions, _dashes(len(panel.predictions)), strict=True):
         if prediction.saliency is not None:
-            centres = (np.arange(len(prediction.saliency)) + 0.5) * panel.clip_length
+            centres = (np.arange(len(prediction.saliency)) + 0.5) * prediction.clip_length
             axes.plot(centres, prediction.saliency, color=colours[prediction.label], linestyle=dash)
     axes.set(xlim=(0, panel.query.duration), ylim=(-0.05, 1.05), yticks=(0, 0.5, 1))
     if leftmost:

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.configuration import ScaleSettings, resolve_dataset
-from sadetr.data.annotations import SCORES, Query, clip_count, read_annotations
+from sadetr.data.annotations import SCORES, Query, read_annotations
+from sadetr.data.clip_labels import clip_count, clip_labels
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.moment_retrieval import FULL, hull_iou, score_moments
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, align, read_predictions
+from sadetr.evaluation.units import read_foreign_predictions
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.queries import find_query
@@ -43,6 +45,8 @@ class Prediction:
     """Of the first window with its best ground-truth window; None without a window or without labels."""
     saliency: NDArray[np.float64] | None
     """(L,) scaled to [0, 1] within the video, one value per clip."""
+    clip_length: float
+    """Seconds per clip of ``saliency``."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Panel:
     reason: str
     """Why it is shown; empty where it was asked for."""
     clip_length: float
-    """Seconds."""
+    """Seconds per clip of the features, and of ``saliency``."""
     saliency: NDArray[np.float64] | None
     """(L,) mean of the annotators as a share of their highest score, 0 outside the relevant clips."""
     predictions: tuple[Prediction, ...]
@@ -77,9 +81,11 @@ def panels(
     """
     dataset = _dataset(experiment, scale)
     truth = results.layout.annotations(dataset)[experiment.split]
-    queries = read_annotations(truth, dataset.clip_length)
+    queries = read_annotations(truth, dataset.annotation_rules)
     rows = {
-        row.labels[experiment.label_columns[0]]: _read(prediction_file(row, experiment, results, dataset), queries)
+        row.labels[experiment.label_columns[0]]: _read(
+            row, prediction_file(row, experiment, results, dataset), queries, dataset
+        )
         for row in experiment.rows
         if row.runs or scale.data != "generated"
     }
@@ -113,8 +119,14 @@ def prediction_file(row: Row, experiment: Experiment, results: ScaleResults, dat
     return results.layout.published / dataset.name / f"{row.rescored.name}.jsonl"
 
 
-def _read(path: Path, queries: Sequence[Query]) -> Rows | None:
-    return align(read_predictions(path, queries, highlights=False), queries) if path.exists() else None
+def _read(row: Row, path: Path, queries: Sequence[Query], dataset: DatasetSettings) -> tuple[Rows, float] | None:
+    """Predictions in the order of ``queries``, and the seconds per clip of their saliency."""
+    if not path.exists():
+        return None
+    if row.runs:
+        return align(read_predictions(path, queries, highlights=False), queries), dataset.clip_length
+    found = read_foreign_predictions(path, queries, dataset, highlights=False)
+    return align(found.rows, queries), found.clip_length
 
 
 def default_choice(predictions: Rows, queries: Sequence[Query], label: str) -> dict[int, str]:
@@ -140,33 +152,38 @@ def _positions(
     if len(qids) > MAX_PANELS or len(set(qids)) < len(qids):
         raise SettingsError(f"{experiment.name} shows 1 to {MAX_PANELS} different queries, not {', '.join(qids)}")
     positions = {query.qid: index for index, query in enumerate(queries)}
-    found = [find_query(qid, {experiment.split: truth}, dataset.clip_length)[1] for qid in qids]
+    found = [find_query(qid, {experiment.split: truth}, dataset.annotation_rules)[1] for qid in qids]
     return [positions[query.qid] for query in found]
 
 
-def _panel(query: Query, index: int, reason: str, dataset: DatasetSettings, rows: Mapping[str, Rows | None]) -> Panel:
+def _panel(
+    query: Query, index: int, reason: str, dataset: DatasetSettings, rows: Mapping[str, tuple[Rows, float] | None]
+) -> Panel:
     predictions = [
-        Prediction(label, None, None, None) if found is None else _prediction(label, found[index], query)
+        Prediction(label, None, None, None, dataset.clip_length)
+        if found is None
+        else _prediction(label, found[0][index], query, found[1])
         for label, found in rows.items()
     ]
     return Panel(query, reason, dataset.clip_length, mean_saliency(query, dataset.clip_length), tuple(predictions))
 
 
-def _prediction(label: str, row: Mapping[str, Any], query: Query) -> Prediction:
+def _prediction(label: str, row: Mapping[str, Any], query: Query, clip_length: float) -> Prediction:
     shown = 1 if query.windows is None else min(len(query.windows), MAX_WINDOWS)
     windows = np.array(row[WINDOWS][:shown], dtype=np.float64).reshape(-1, 3)[:, :2]
     scored = len(windows) and query.windows is not None
     iou = float(hull_iou(windows[0], query.windows).max()) if scored else None
     saliency = np.array(row.get(SALIENCY, ()), dtype=np.float64)
-    return Prediction(label, windows, iou, scaled(saliency) if len(saliency) else None)
+    return Prediction(label, windows, iou, scaled(saliency) if len(saliency) else None, clip_length)
 
 
 def mean_saliency(query: Query, clip_length: float) -> NDArray[np.float64] | None:
     """(L,) mean annotation as a share of the highest score, 0 outside the relevant clips; None without labels."""
     if query.saliency is None or query.relevant_clip_ids is None:
         return None
+    clips, scores = clip_labels(query, clip_length)
     values = np.zeros(clip_count(query.duration, clip_length))
-    values[query.relevant_clip_ids] = query.saliency.mean(1) / (SCORES.stop - 1)
+    values[clips] = scores.mean(1) / (SCORES.stop - 1)
     return values
 
 

@@ -7,21 +7,22 @@ from typing import NoReturn
 
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.errors import SettingsError
+from sadetr.settings import AnnotationRules
 
 
-def find_query(qid: str, files: Mapping[str, Path], clip_length: float) -> tuple[str, Query]:
+def find_query(qid: str, files: Mapping[str, Path], rules: AnnotationRules) -> tuple[str, Query]:
     """Split and query of ``qid``; arguments and errors as of :func:`find_in_split`."""
-    split, queries, row = find_in_split(qid, files, clip_length)
+    split, queries, row = find_in_split(qid, files, rules)
     return split, queries[row]
 
 
-def find_in_split(qid: str, files: Mapping[str, Path], clip_length: float) -> tuple[str, list[Query], int]:
+def find_in_split(qid: str, files: Mapping[str, Path], rules: AnnotationRules) -> tuple[str, list[Query], int]:
     """Split of ``qid``, its queries and the row there. As a user types it: a number and its text are the same.
 
     Args:
         qid: what to look for.
         files: split -> annotation file; the first split that has the qid wins.
-        clip_length: seconds per clip.
+        rules: of the setting, for the reader.
 
     Raises:
         SettingsError: no split has it; the message names the nearest qid and what there is.
@@ -29,7 +30,7 @@ def find_in_split(qid: str, files: Mapping[str, Path], clip_length: float) -> tu
     """
     seen: dict[str, list[Query]] = {}
     for split, path in files.items():
-        seen[split] = read_annotations(path, clip_length)
+        seen[split] = read_annotations(path, rules)
         for row, query in enumerate(seen[split]):
             if str(query.qid) == qid:
                 return split, seen[split], row

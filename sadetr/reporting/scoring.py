@@ -14,6 +14,7 @@ from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.coverage import left_out
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import metrics_of, score
+from sadetr.evaluation.units import PredictionFile, read_foreign_predictions
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
 from sadetr.reporting.metrics import LABELLED, RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
@@ -37,6 +38,7 @@ def score_run(run: RunId, layout: Layout) -> Path:
     rows: list[dict[str, Any]] = []
     for split in dataset.report_splits:
         queries = _read(annotations[split], dataset)
+        highlights = dataset.highlights and labelled_in(queries, ("saliency",))
         for checkpoint in dataset.checkpoints:
             shared = {
                 "scale": layout.scale.name,
@@ -51,7 +53,9 @@ def score_run(run: RunId, layout: Layout) -> Path:
                 "data": layout.scale.data,
                 **{column: provenance[column] for column in SYSTEM_COLUMNS},
             }
-            rows += _score(folder.prediction(checkpoint, split), queries, dataset, shared)
+            path = folder.prediction(checkpoint, split)
+            predictions = PredictionFile(read_predictions(path, queries, highlights), dataset.clip_length)
+            rows += _score(path, predictions, queries, dataset, shared)
     write_run_metrics(rows, folder.metrics)
     return folder.metrics
 
@@ -85,7 +89,9 @@ def rescore(setting: str, layout: Layout) -> Path:
             "data": "official",
             **dict.fromkeys(TRAINING_COLUMNS),
         }
-        rows += _score(path, queries[predictions.split], dataset, shared)
+        truth = queries[predictions.split]
+        highlights = dataset.highlights and labelled_in(truth, ("saliency",))
+        rows += _score(path, read_foreign_predictions(path, truth, dataset, highlights), truth, dataset, shared)
     out = layout.rescored(setting)
     write_run_metrics(rows, out)
     return out
@@ -93,21 +99,24 @@ def rescore(setting: str, layout: Layout) -> Path:
 
 def _read(path: Path, dataset: DatasetSettings) -> list[Query]:
     """The queries of a split, with a warning where labels are missing."""
-    queries = read_annotations(path, dataset.clip_length)
+    queries = read_annotations(path, dataset.annotation_rules)
     for remark in left_out_of_scores(queries, dataset.highlights):
         print(f"warning: {path}: {remark}")
     return queries
 
 
 def _score(
-    path: Path, queries: Sequence[Query], dataset: DatasetSettings, shared: dict[str, Any]
+    path: Path,
+    predictions: PredictionFile,
+    queries: Sequence[Query],
+    dataset: DatasetSettings,
+    shared: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """One row per metric of one prediction file, and the share of labelled queries where it is not all.
 
     Queries that a metric leaves out are said on standard error.
     """
-    predictions = read_predictions(path, queries, dataset.highlights and labelled_in(queries, ("saliency",)))
-    scores = score(predictions, queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
+    scores = score(predictions.rows, queries, highlights=dataset.highlights, clip_length=predictions.clip_length)
     if note := left_out(scores, queries):
         print(f"ATTENTION: {path}: {note}", file=sys.stderr)
     metrics = metrics_of(scores)

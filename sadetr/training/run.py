@@ -84,7 +84,7 @@ def train(
 def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Path]) -> Data:
     """Read every split; say which rows have no labels, and refuse what cannot be trained or selected without."""
     dataset = settings.dataset
-    queries = {split: read_annotations(file, dataset.clip_length) for split, file in annotations.items()}
+    queries = {split: read_annotations(file, dataset.annotation_rules) for split, file in annotations.items()}
     for _, message in unmet(dataset, annotations, lambda split, needs: labelled_in(queries[split], needs)):
         raise DataError(message)
     splits = {split: Split(rows, store, dataset) for split, rows in queries.items()}

@@ -8,6 +8,7 @@ import pytest
 
 from sadetr.data.annotations import clip_count, read_annotations, write_annotations
 from sadetr.errors import DataError
+from sadetr.settings import AnnotationRules
 
 SHARED = Path(os.environ.get("SADETR_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
@@ -171,6 +172,6 @@ def test_the_official_files_are_valid(parts, clip_length, queries, windows):
     path = SHARED / "annotations" / parts
     if not path.exists():
         pytest.skip(f"{path} is absent; set SADETR_SHARED to the folder with the official data")
-    read = read_annotations(path, clip_length)
+    read = read_annotations(path, AnnotationRules(clip_length=clip_length))
     assert len(read) == queries
     assert sum(len(query.windows) for query in read if query.windows is not None) == windows

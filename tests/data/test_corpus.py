@@ -20,7 +20,8 @@ def contents(root: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def splits(dataset: DatasetSettings, shared_root: Path) -> dict[str, list[Query]]:
     folder = shared_root / "annotations" / dataset.name
-    return {split: read_annotations(folder / file, dataset.clip_length) for split, file in dataset.annotations.items()}
+    rules = dataset.annotation_rules
+    return {split: read_annotations(folder / file, rules) for split, file in dataset.annotations.items()}
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,8 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Corpus]:
         prepare(dataset, FeatureSettings(), root, root / "store")
         folder = root / "annotations" / setting
         splits = {
-            name: read_annotations(folder / file, dataset.clip_length) for name, file in dataset.annotations.items()
+            name: read_annotations(folder / file, dataset.annotation_rules)
+            for name, file in dataset.annotations.items()
         }
         made[setting] = Corpus(dataset, root, splits, FeatureStore.open(root / "store"))
     return made

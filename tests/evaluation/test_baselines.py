@@ -6,6 +6,7 @@ from sadetr.errors import SettingsError
 from sadetr.evaluation.baselines import BASELINES, baseline_rows
 from sadetr.evaluation.predictions import read_predictions, write_predictions
 from sadetr.evaluation.scorer import evaluate
+from sadetr.settings import AnnotationRules
 
 QUERIES = [
     Query(qid, "q", "v", duration, np.array([[0.0, duration / 2], [duration / 2, duration]]), None, None)
@@ -55,7 +56,7 @@ def test_an_unknown_baseline_is_named():
     ],
 )
 def test_whole_video_on_the_real_benchmarks(shared, parts, expected):
-    queries = read_annotations(shared("annotations", *parts), clip_length=1.0)
+    queries = read_annotations(shared("annotations", *parts), AnnotationRules(clip_length=1.0))
     rows = baseline_rows("whole_video", queries, training=None, clip_length=1.0, seed=0)
     metrics = evaluate(rows, queries, highlights=False, clip_length=1.0)
     assert [f"{metrics[name]:.2f}" for name in ("R1@0.3", "R1@0.5", "R1@0.7", "mIoU")] == expected.split()

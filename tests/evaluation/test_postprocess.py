@@ -9,6 +9,7 @@ from sadetr.data.labels import Labels
 from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
 from sadetr.evaluation.predictions import read_predictions, write_predictions
 from sadetr.evaluation.scorer import evaluate
+from sadetr.settings import AnnotationRules
 
 FRACTIONS = st.floats(0, 1)
 SPANS = st.lists(st.tuples(FRACTIONS, FRACTIONS, FRACTIONS), min_size=1, max_size=10)
@@ -67,7 +68,7 @@ CHARADES, TACOS = ("charades_sta", "charades_sta_test_tvr_format.jsonl"), ("taco
 )
 def test_the_ceiling_of_rounding(shared, file, clamp, round_to, ceiling):
     """The ground truth itself, post-processed, scores what is known for each benchmark's grid."""
-    queries = read_annotations(shared("annotations", *file), clip_length=1.0)
+    queries = read_annotations(shared("annotations", *file), AnnotationRules(clip_length=1.0))
     rows = []
     for query in queries:
         windows = postprocess_windows(np.column_stack([query.windows, np.ones(1)]), clamp, round_to)
@@ -93,7 +94,7 @@ def test_ground_truth_survives_the_way_through_a_prediction_file(shared, tmp_pat
     """Each setting's own post-processing costs what is known and no more."""
     dataset = resolve_dataset(setting, "paper")
     folder = "charades_sta" if setting.startswith("charades_sta") else setting
-    queries = read_annotations(shared("annotations", folder, dataset.annotations[split]), dataset.clip_length)
+    queries = read_annotations(shared("annotations", folder, dataset.annotations[split]), dataset.annotation_rules)
     rules, rows = dataset.postprocess, []
     for query in queries:
         windows = np.column_stack([query.windows, np.ones(len(query.windows))])
@@ -118,7 +119,7 @@ SPACING = [
 def test_labels_decoded_by_duration_cost_the_known_mismatch(shared, setting, round_up, ceiling):
     """Spans are normalised by clips and decoded with the duration, as in the field (D58): even a perfect model pays."""
     dataset = resolve_dataset(setting, "paper")
-    queries = read_annotations(shared("annotations", setting, dataset.annotations["test"]), dataset.clip_length)
+    queries = read_annotations(shared("annotations", setting, dataset.annotations["test"]), dataset.annotation_rules)
     lengths = round_up([query.duration / dataset.clip_length for query in queries]).astype(np.int64)
     spans = Labels(queries, lengths, dataset).draw(lambda _: np.random.default_rng(0)).spans
     rows = [

@@ -20,6 +20,7 @@ from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.qualitative import default_choice, mean_saliency, panels, scaled
 from sadetr.reporting.queries import find_query
+from sadetr.settings import AnnotationRules
 
 from .conftest import GENERATED, run_id
 
@@ -160,11 +161,11 @@ def test_find_query_looks_in_every_split(tmp_path):
     files = {"train": tmp_path / "train.jsonl", "val": tmp_path / "val.jsonl"}
     write_annotations(files["train"], [query(0)])
     write_annotations(files["val"], [replace(query(1), qid="x7")])
-    assert find_query("100", files, 2.0)[0] == "train"
-    split, found = find_query("x7", files, 2.0)
+    assert find_query("100", files, AnnotationRules())[0] == "train"
+    split, found = find_query("x7", files, AnnotationRules())
     assert (split, found.vid) == ("val", "v1")
     with pytest.raises(SettingsError, match=r"nearest qid is x7\. Valid qids: train: 100 to 100 \(1\); val: x7 to x7"):
-        find_query("x8", files, 2.0)
+        find_query("x8", files, AnnotationRules())
 
 
 def texts(figure) -> list[str]:

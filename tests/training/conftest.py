@@ -72,7 +72,7 @@ class Workspace:
     def split(self, name: str) -> Split:
         """Queries and features of a split."""
         settings = self.settings()
-        queries = read_annotations(self.layout.annotations(settings.dataset)[name], settings.dataset.clip_length)
+        queries = read_annotations(self.layout.annotations(settings.dataset)[name], settings.dataset.annotation_rules)
         return Split(queries, FeatureStore.open(self.layout.store("qvhighlights")), settings.dataset)
 
 

@@ -13,6 +13,7 @@ from sadetr.data.annotations import clip_count, read_annotations
 from sadetr.data.batches import bucketed
 from sadetr.models.interface import Batch
 from sadetr.models.sa_detr.model import SADETR
+from sadetr.settings import AnnotationRules
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import Streams
 from tests.samples import SHARED, small_settings
@@ -170,7 +171,7 @@ def test_buckets_trade_padding_for_fewer_videos_per_batch(setting, file, clip_le
     path = SHARED / "annotations" / setting / file
     if not path.exists():
         pytest.skip(f"{path} is absent; set SADETR_SHARED to the folder with the official data")
-    queries = read_annotations(path, clip_length)
+    queries = read_annotations(path, AnnotationRules(clip_length=clip_length))
     lengths = np.array([clip_count(query.duration, clip_length) for query in queries])
     names = np.array([query.vid for query in queries])
     order = np.random.default_rng(0).permutation(len(lengths))

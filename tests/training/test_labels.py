@@ -1,5 +1,7 @@
 """Labels: what every draw promises, and that draws depend on the seed and the epoch alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -257,3 +259,21 @@ def test_window_labels_reach_the_first_level_of_the_rank_loss_alone():
 def test_annotators_saliency_is_asked_for_only_where_it_is_used():
     with pytest.raises(DataError, match=r"query 4: no saliency and no relevant_clip_ids .*'annotators'"):
         Labels([windowed([[0, 4]], qid=4)], np.array([10]), DATASET)
+
+
+def test_labels_lie_at_the_same_time_whatever_the_clips_of_the_features():
+    coarse, fine = ([replace(one, label_clip_length=2.0)] for one in (query([[4, 8], [12, 14]]),) * 2)
+    one_second = DATASET.model_copy(update={"clip_length": 1.0})
+    twos, ones = Labels(coarse, np.array([10]), DATASET), Labels(fine, np.array([20]), one_second)
+    for name in ("saliency", "relevant", "salient"):
+        np.testing.assert_array_equal(getattr(ones, name), np.repeat(getattr(twos, name), 2, axis=1))
+    # Relevant clips lie under the spans that are learned with them.
+    spans = draw(ones).spans[0][draw(ones).spans_mask[0]]
+    for clip in ones.relevant[0].nonzero()[0]:
+        assert (abs((clip + 0.5) / 20 - spans[:, 0]) < spans[:, 1] / 2).any()
+
+
+def test_labels_are_not_mixed_between_clips():
+    odd = DATASET.model_copy(update={"clip_length": 1.5})
+    with pytest.raises(DataError, match=r"qid 7: clip_length 1\.5 s \(features\) does not divide label_clip_length 2"):
+        Labels([replace(query([[4, 8]], qid=7), label_clip_length=2.0)], np.array([13]), odd)

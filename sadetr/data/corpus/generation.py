@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sadetr.clips import clips_per_label
 from sadetr.data.annotations import Query, write_annotations
+from sadetr.data.clip_labels import clip_count
 from sadetr.data.corpus import sentences, timeline
 from sadetr.data.corpus.features import FeatureModel, visibility, word_lines
 from sadetr.errors import DataError
@@ -137,6 +139,7 @@ class _CorpusWriter:
             saliency = _saliency(rng, video.clear[relevant])
         seconds = video.seconds
         query = Query(qid, text, video.vid, float(seconds[-1]), seconds[windows], relevant, saliency)
+        query = _in_label_clips(query, self._dataset)
         yield query
         if _happens(rng, self._corpus.repeated_fraction):
             qid = self._next_qid(video.vid, numbers)
@@ -198,6 +201,17 @@ def _seconds(rng: np.random.Generator, shown: timeline.Timeline, clip_length: fl
     # The last clip is whole, as in features that are extracted clip by clip.
     places[-1] += rng.uniform(0.05, 0.95)
     return np.round(places * clip_length, 2)
+
+
+def _in_label_clips(query: Query, dataset: DatasetSettings) -> Query:
+    """``query`` with labels of the clips that the setting's labels count, each with the scores of its first one."""
+    if query.saliency is None or dataset.label_clip_length in (None, dataset.clip_length):
+        return query
+    clips, places = np.unique(
+        query.relevant_clip_ids // clips_per_label(dataset.label_clip_length, dataset.clip_length), return_index=True
+    )
+    whole = clips < clip_count(query.duration, dataset.label_clip_length)
+    return replace(query, relevant_clip_ids=clips[whole], saliency=query.saliency[places[whole]])
 
 
 def _happens(rng: np.random.Generator, probability: float) -> bool:

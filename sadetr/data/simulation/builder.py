@@ -64,7 +64,7 @@ def simulate(
         SettingsError: ``simulation`` lacks a stream.
         ResultsError: ``out`` cannot be written or has too little room.
     """
-    queries = read_queries(annotations, dataset.clip_length)
+    queries = read_queries(annotations, dataset.annotation_rules)
     videos = annotated_videos(queries, dataset, simulation)
     _check_room(out, dataset, features, videos, queries)
     space = WordSpace(simulation.seed)

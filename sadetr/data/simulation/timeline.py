@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query
+from sadetr.data.clip_labels import clip_labels
 from sadetr.data.simulation.embedding import WIDTH, Vector, WordSpace, bare, generator, unit
 from sadetr.data.simulation.vocabulary import other_sentence, similar_sentence
 from sadetr.settings import SimulationSettings
@@ -68,7 +69,7 @@ def _described(
 ) -> Iterator[_Event]:
     for query in video.queries:
         meaning = space.meaning([bare(token) for token in query.query.split()])
-        level = _described_level(query, video.clips, settings.saliency_contrast)
+        level = _described_level(query, video, settings.saliency_contrast)
         for start, end in query.windows:
             most = MOST_MOVED * (end - start)
             moves = np.clip(settings.boundary_jitter * rng.standard_normal(2), -most, most)
@@ -76,17 +77,18 @@ def _described(
             yield _Event(first, last, _appearance(rng, meaning.views, settings), level)
 
 
-def _described_level(query: Query, clips: int, contrast: float) -> NDArray[np.float64]:
+def _described_level(query: Query, video: Video, contrast: float) -> NDArray[np.float64]:
     """1 without saliency annotations, else 1 for the most salient clips down to 1 - ``contrast``."""
     if query.saliency is None or len(query.saliency) == 0:
-        return np.ones(clips)
+        return np.ones(video.clips)
+    labelled, scores = clip_labels(query, video.clip_length)
     # A clip that only the moved ends reach is as salient as the nearest annotated one.
-    following = np.searchsorted(query.relevant_clip_ids, np.arange(clips))
+    places = np.arange(video.clips)
+    following = np.searchsorted(labelled, places)
     earlier = np.maximum(following - 1, 0)
-    later = np.minimum(following, len(query.relevant_clip_ids) - 1)
-    ids, places = query.relevant_clip_ids, np.arange(clips)
-    nearest = np.where(abs(ids[later] - places) <= abs(places - ids[earlier]), later, earlier)
-    return 1 - contrast * (1 - query.saliency.sum(1)[nearest] / MOST_SALIENT)
+    later = np.minimum(following, len(labelled) - 1)
+    nearest = np.where(abs(labelled[later] - places) <= abs(places - labelled[earlier]), later, earlier)
+    return 1 - contrast * (1 - scores.sum(1)[nearest] / MOST_SALIENT)
 
 
 def _others(

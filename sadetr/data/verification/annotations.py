@@ -5,10 +5,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from sadetr.data.annotations import Query, parse_row
+from sadetr.data.annotations import INCONVERTIBLE, ParsedRow, Query, Remark, examine, parse_row
 from sadetr.data.jsonl import Row, RowError, read_lines
-from sadetr.data.sources import AnnotationSource, Sources
-from sadetr.data.verification.findings import Place, Report
+from sadetr.data.sources import AnnotationSource, ClipStatistics, Sources
+from sadetr.data.verification.findings import Place, Report, Severity
 from sadetr.data.verification.labels import check_labels
 from sadetr.data.verification.statistics import compare, measure, measure_clips, shown
 from sadetr.disguise import JSON_LINES, disguise
@@ -61,7 +61,7 @@ def check_annotations(report: Report, dataset: DatasetSettings, root: Path, sour
         comparisons = []
         if rows:
             check_labels(report, dataset, split, place, lines)
-            clips = sources.clips.get(name) if sources else None
+            clips = _known_clips(report, dataset, sources, name)
             comparisons = compare(name, split, measure(rows), known.statistics if known else None)
             comparisons += compare(name, split, measure_clips(rows, dataset.clip_length), clips)
             report.statistics += comparisons
@@ -85,27 +85,61 @@ def _check_rows(report: Report, dataset: DatasetSettings, path: Path, place: str
         message = str(error).removeprefix(f"{path}: ")
         report.add("error", "annotation file cannot be read", "Download the file again.", [Place(place, None, message)])
         return {}, False
-    rows: dict[int, Query] = {}
+    rows: list[ParsedRow] = []
     faults: dict[str, list[Place]] = defaultdict(list)
     repeated: list[Place] = []
     used: dict[int | str, int] = {}
     last = max(lines)
     for number, line in lines.items():
         try:
-            query = parse_row(Row(path, number, line, last=number == last), dataset.clip_length)
+            row = parse_row(Row(path, number, line, last=number == last), dataset.annotation_rules)
         except RowError as error:
             faults[error.remedy].append(Place(place, number, error.fault))
             continue
-        if query.qid in used:
-            repeated.append(Place(place, number, f"qid {query.qid!r} was already used in line {used[query.qid]}"))
+        qid = row.query.qid
+        if qid in used:
+            repeated.append(Place(place, number, f"qid {qid!r} was already used in line {used[qid]}"))
             continue
-        used[query.qid] = number
-        rows[number] = query
+        used[qid] = number
+        rows.append(row)
     for remedy, places in faults.items():
         report.add("error", "annotation rows are malformed", f"In these lines: {remedy}.", places)
     if repeated:
         report.add("error", "qids are used more than once", "Give every query its own qid.", repeated)
-    return rows, not faults and not repeated
+    queries, remarked = _check_units(report, dataset, rows, place)
+    lines = {row.line: query for row, query in zip(rows, queries, strict=True)}
+    return lines, not faults and not repeated and not remarked
+
+
+def _check_units(
+    report: Report, dataset: DatasetSettings, rows: list[ParsedRow], place: str
+) -> tuple[list[Query], bool]:
+    """Report what rows show together; returns the queries, and whether there is an error among it."""
+    queries, remarks = examine(rows, dataset.annotation_rules)
+    kinds: dict[tuple[Severity, str, str], list[Place]] = defaultdict(list)
+    for remark in remarks:
+        kinds[_severity(remark, dataset), remark.what, remark.remedy].append(Place(place, remark.line, remark.fault))
+    for (severity, what, remedy), places in kinds.items():
+        report.add(severity, what, f"To mend: {remedy}." if severity != "note" else f"{remedy}.", places)
+    return queries, any(remark.severity == "error" for remark in remarks)
+
+
+def _known_clips(report: Report, dataset: DatasetSettings, sources: Sources | None, name: str) -> ClipStatistics | None:
+    """Statistics in clips, where the setting's clips are those of the official features."""
+    if sources is None or name not in sources.clips:
+        return None
+    if sources.clip_length not in (None, dataset.clip_length):
+        report.skipped.append(
+            f"clips per video of {name}: known for clips of {sources.clip_length:g} s, the setting's last "
+            f"{dataset.clip_length:g} s"
+        )
+        return None
+    return sources.clips[name]
+
+
+def _severity(remark: Remark, dataset: DatasetSettings) -> Severity:
+    """Labels that nobody needs may be of any clips; the others are refused when they are used."""
+    return "error" if remark.what == INCONVERTIBLE and dataset.needs_clip_labels else remark.severity
 
 
 def _check_content(report: Report, path: Path, place: str, known: AnnotationSource, differing: list) -> None:

@@ -35,7 +35,22 @@ def check_lengths(
         what = f"features are one clip short of the duration ({len(short):,} files"
         what += f", {sum(short.values()):,} of them known from the official features)" if known else ")"
         report.add("note", what, "Nothing to do: the missing clip is left out.", short)
+    _check_limit(report, dataset, clips)
     _check_streams(report, dataset, fitting, clips)
+
+
+def _check_limit(report: Report, dataset: DatasetSettings, clips: dict[str, dict[str, int]]) -> None:
+    """Say which videos lose their end by ``max_video_clips``, which counts clips and not seconds."""
+    limit = dataset.max_video_clips
+    longest = {vid: max(found.get(vid, 0) for found in clips.values()) for found in clips.values() for vid in found}
+    most = 0 if limit is None else limit + dataset.length_tolerance
+    cut = [vid for vid, length in longest.items() if length > most] if limit is not None else []
+    if cut:
+        what = f"{len(cut):,} of {len(longest):,} videos are longer than max_video_clips: the features of their first "
+        what += f"{limit * dataset.clip_length:g} s are used, {limit:,} clips of {dataset.clip_length:g} s"
+        remedy = "If all of them is meant, raise max_video_clips in the setting; it counts clips of the features."
+        places = [Place(f"features/{dataset.name}", None, f"video {vid!r}: {longest[vid]:,} clips") for vid in cut]
+        report.add("warning", what, remedy, places)
 
 
 def _check_clip_length(

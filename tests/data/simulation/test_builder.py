@@ -161,7 +161,8 @@ def official_videos(setting: str) -> list[builder.Video]:
     folder = SHARED / "annotations" / setting
     if not folder.exists():
         pytest.skip(f"{folder} is absent; set SADETR_SHARED to the folder that holds annotations/")
-    queries = read_queries({split: folder / file for split, file in dataset.annotations.items()}, dataset.clip_length)
+    files = {split: folder / file for split, file in dataset.annotations.items()}
+    queries = read_queries(files, dataset.annotation_rules)
     return annotated_videos(queries, dataset, resolve_simulation(setting, "simulated"))
 
 
