@@ -70,8 +70,12 @@ def score(
     """
     if not queries:
         raise DataError("there are no annotations to score against")
-    rows = align(predictions, queries)
+    return _contributions(align(predictions, queries), queries, highlights, clip_length)
 
+
+def _contributions(
+    rows: Sequence[Mapping[str, Any]], queries: Sequence[Query], highlights: bool, clip_length: float
+) -> Scores:
     def moments(chosen: Sequence[int]) -> dict[str, RangeScores]:
         return score_moments([rows[i][WINDOWS] for i in chosen], [queries[i].windows for i in chosen])
 
@@ -84,6 +88,11 @@ def score(
     rated = [i for i, query in enumerate(queries) if query.saliency is not None]
     found = _join_highlights(_in_chunks(saliency, rated), rated) if highlights else None
     return Scores(len(queries), joined, found)
+
+
+def metric_names(highlights: bool) -> tuple[str, ...]:
+    """Names of all metrics that :func:`evaluate` gives, with or without highlight detection."""
+    return tuple(metrics_of(_contributions([], [], highlights, clip_length=1.0)))
 
 
 def metrics_of(scores: Scores) -> dict[str, float | None]:
