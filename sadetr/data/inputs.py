@@ -9,6 +9,7 @@ differs. It is no checksum of everything, so that planning needs to read nothing
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -110,7 +111,8 @@ def look(path: Path, root: Path, base: str, store: Path, regenerated: bool = Fal
     known = recorded or _of_store(store, base)
     if known is None or known.base != base:
         return Look(base)
-    now = {name: stamp(root / name) for name in known.files}
+    # Paths as text: there are tens of thousands, at every planning.
+    now = {name: stamp(f"{root}/{name}") for name in known.files}
     absent = [name for name, found in now.items() if found is None]
     other = [name for name, found in now.items() if found is not None and found != known.files[name].stamp]
     if other:
@@ -140,10 +142,10 @@ def remember(path: Path, inputs: Inputs) -> None:
     atomic_write_text(path, json.dumps(record, ensure_ascii=False, indent=0) + "\n")
 
 
-def stamp(file: Path) -> Stamp | None:
+def stamp(file: Path | str) -> Stamp | None:
     """Size and times of a file, through links; None where there is none."""
     try:
-        status = file.stat()
+        status = os.stat(file)
     except OSError:
         return None
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -160,7 +162,7 @@ def _read(path: Path) -> Inputs | None:
     """The record; None where it is missing or damaged, for then the store's own list is asked."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        files = {name: Known(Stamp(*entry[:3]), entry[3]) for name, entry in record["files"].items()}
+        files = {name: Known(Stamp(*stamped), sum) for name, (*stamped, sum) in record["files"].items()}
         return Inputs(record["base"], record["identity"], files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
