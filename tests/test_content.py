@@ -1,4 +1,4 @@
-"""What decides on preparing and training again is content: never where data lie, how that is spelled, or when it was."""
+"""What decides on preparing and training again is content: not where data lie, how that is spelled, or when it was."""
 
 import json
 import os
@@ -43,6 +43,7 @@ settings:
     methods:
       moment_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
 """
+ANNOTATIONS = "annotations/own/val.jsonl"
 PADDING = 1 << 20
 """Characters that make an annotation file larger than what Snakemake compares by content unless told otherwise."""
 
@@ -145,9 +146,7 @@ def test_touched_files_and_folders_and_what_others_leave_there_cost_nothing(own)
     assert own.plan() == {}
 
 
-@pytest.mark.parametrize(
-    "name", ["features/own/clip/v3.npz", "features/own/text/qid9.npz", "annotations/own/val.jsonl"]
-)
+@pytest.mark.parametrize("name", ["features/own/clip/v3.npz", "features/own/text/qid9.npz", ANNOTATIONS])
 def test_a_file_overwritten_in_place_is_noticed(own, name):
     file = own.folder / "DATA" / name
     content, times = file.read_bytes(), [(path, path.stat()) for path in (file, file.parent)]

@@ -88,7 +88,7 @@ def test_targets_need_their_own_data_only(own):
     assert own.planned("own", config=DATA)["train"] == 1
     for target in ("other", "all"):
         assert own.refusal(target, config=DATA).startswith(
-            "error: DATA/annotations/tacos/train.jsonl: is missing (so is "
+            "error: DATA/annotations/tacos/train.jsonl: is missing (so are "
         )
     path.unlink()
 
