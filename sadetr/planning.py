@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sadetr.data.labelling import refuse_unlabelled
-from sadetr.errors import DataError
+from sadetr.errors import DataError, SettingsError
+from sadetr.evaluation.scorer import unknown_metrics
+from sadetr.layering import find
 from sadetr.layout import Layout
 from sadetr.settings import DatasetSettings
 
@@ -67,10 +69,20 @@ def check_labels(dataset: DatasetSettings, layout: Layout) -> None:
     refuse_unlabelled(dataset, layout.annotations(dataset))
 
 
+def check_selection(dataset: DatasetSettings, layout: Layout) -> None:
+    """Refuse to select checkpoints by a metric that a training does not compute.
+
+    Raises:
+        SettingsError: names the file, the rule and the metric.
+    """
+    for message in unknown_metrics(dataset):
+        raise SettingsError(f"{find('settings', f'{dataset.name}.yaml')}: {message}")
+
+
 Check = Callable[[DatasetSettings, Layout], None]
 PREPARED: tuple[Check, ...] = (check_present,)
 """Checks of the data of a setting whose features are prepared."""
-TRAINED: tuple[Check, ...] = (check_labels,)
+TRAINED: tuple[Check, ...] = (check_selection, check_labels)
 """Checks of the data of a setting that is trained on, beside those."""
 
 
@@ -82,7 +94,7 @@ def _refuse_missing(paths: Iterable[Path], dataset: DatasetSettings, layout: Lay
 
 def _more(paths: list[Path]) -> str:
     others = ", ".join(map(str, paths[1:3])) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
-    return f" (so is {others})" if others else ""
+    return f" (so {'is' if len(paths) == 2 else 'are'} {others})" if others else ""
 
 
 def _advice(dataset: DatasetSettings, layout: Layout) -> str:

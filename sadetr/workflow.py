@@ -48,6 +48,7 @@ class Workflow:
         """Checked here: an error inside a rule's input function is easily lost."""
         check_published(self.layout.published)
         self.fingerprints = Fingerprints(self.layout)
+        self._trainable: set[str] = set()
         self.experiments = {name: load_experiment(name, self._reference) for name in experiment_names()}
         self.all = [name for name, experiment in self.experiments.items() if experiment.part_of_all]
         """Names of the experiments that the target ``all`` makes."""
@@ -186,8 +187,10 @@ class Workflow:
         Raises:
             DataError: a split that is trained or selected on has no labels.
         """
-        for check in TRAINED:
+        # Asked again while trainings run, when a store is finished; what was fit then is not looked at twice.
+        for check in TRAINED if setting not in self._trainable else ():
             check(self.dataset(setting), self.layout)
+        self._trainable.add(setting)
         return []
 
     def rescore_inputs(self, setting: str) -> list[Path]:

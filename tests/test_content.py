@@ -204,7 +204,9 @@ def test_other_features_are_prepared_and_trained_on(own):
 def test_by_hand_a_run_is_complete_as_long_as_its_data_are_the_same(own):
     def train(root: str) -> str:
         options = ("--run", RUN.removeprefix("runs/"), "--scale", "tiny.yaml", "--data-root", root)
-        return own.sadetr("train", *options)
+        done = own.sadetr("train", *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     assert "already trained" in train("LINK")
     file = own.folder / "DATA/annotations/own/train.jsonl"

@@ -81,6 +81,18 @@ def test_a_split_without_labels_is_refused_where_it_is_trained_on(own):
     file.write_text(content)
 
 
+def test_a_checkpoint_that_could_not_be_selected(own):
+    path = own.folder / "config/settings/own.yaml"
+    text = path.read_text()
+    path.write_text(text + 'selection: {metrics: ["R1@0.5", HD_mAP], split: val}\n')
+    message = own.refusal("own", config=DATA)
+    assert "config/settings/own.yaml: selection: metric 'HD_mAP' is not validated; known: R1@0.3, " in message
+    done = own.sadetr("check-data", "--setting", "own", "--scale", "tiny.yaml", "--data-root", "DATA", "--quick")
+    assert done.returncode == 1
+    assert "selection: metric 'HD_mAP' is not validated" in " ".join(done.stdout.split())
+    path.write_text(text)
+
+
 def test_targets_need_their_own_data_only(own):
     other = EXPERIMENT.replace("setting: own", "setting: tacos").replace("split: val", "split: test")
     path = own.folder / "config/experiments/other.yaml"

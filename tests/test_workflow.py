@@ -50,11 +50,9 @@ class Checkout:
         command += ["--config", "scale=tiny.yaml", *config]
         return self._call(command)
 
-    def sadetr(self, *words: str) -> str:
-        """What a subcommand prints."""
-        done = self._call([sys.executable, "-m", "sadetr", *words])
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+    def sadetr(self, *words: str) -> subprocess.CompletedProcess:
+        """A subcommand."""
+        return self._call([sys.executable, "-m", "sadetr", *words])
 
     def _call(self, command: list[str]) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
