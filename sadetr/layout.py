@@ -47,6 +47,18 @@ class Layout:
         """Feature store."""
         return self.folder / "features" / setting
 
+    def prepared(self, setting: str) -> Path:
+        """What runs depend on: checksums of the feature store and of the annotations (:mod:`sadetr.data.inputs`)."""
+        return self.folder / "prepared" / f"{setting}.json"
+
+    def inputs(self, setting: str) -> Path:
+        """Sizes, times and checksums of the files that the feature store was made from."""
+        return self.folder / "prepared" / f"{setting}.inputs.json"
+
+    def corpus(self, setting: str) -> Path:
+        """Which corpus was generated: its fingerprint."""
+        return self.folder / "data" / f"{setting}.json"
+
     @property
     def published(self) -> Path | None:
         """Folder with other authors' predictions and logs, ``<setting>/``; it may be absent.

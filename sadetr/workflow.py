@@ -7,23 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import (
-    load_method,
-    load_scale,
-    resolve_corpus,
-    resolve_dataset,
-    resolve_features,
-    resolve_simulation,
-)
-from sadetr.data.labelling import refuse_unlabelled
+from sadetr.configuration import load_scale, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
+from sadetr.fingerprints import Fingerprints
 from sadetr.layering import find
 from sadetr.layout import Layout, RunFolder
-from sadetr.provenance import code_fingerprint, config_fingerprint, fingerprint
+from sadetr.planning import PREPARED, TRAINED, check_removed, check_rescored
 from sadetr.reporting.paper import tolerance_files
 from sadetr.reporting.published import LOGS, check_published, published_predictions
-from sadetr.settings import DatasetSettings, Record
+from sadetr.reporting.requirements import check_compared, check_rendered
+from sadetr.settings import DatasetSettings
 
 OPTIONS = ("scale", "results", "data_root", "gpu_partition")
 TABLE_FORMATS = ("csv", "md", "tex", "html")
@@ -53,6 +47,8 @@ class Workflow:
         self.data_root = self.layout.data_root
         """Checked here: an error inside a rule's input function is easily lost."""
         check_published(self.layout.published)
+        self.fingerprints = Fingerprints(self.layout)
+        self._trainable: set[str] = set()
         self.experiments = {name: load_experiment(name, self._reference) for name in experiment_names()}
         self.all = [name for name, experiment in self.experiments.items() if experiment.part_of_all]
         """Names of the experiments that the target ``all`` makes."""
@@ -91,13 +87,23 @@ class Workflow:
         """``metrics.parquet`` of the runs of the experiments ``names`` (default: those of ``all``)."""
         return [folder.metrics for folder in self._folders(names)]
 
-    def figure_inputs(self, name: str) -> list[Path]:
-        """What a figure is drawn from, by its layout: histories, predictions and annotations, or (default) metrics."""
-        layouts = {"convergence": self._curves, "qualitative": self._predictions}
+    def render_inputs(self, name: str) -> list[Path]:
+        """What a table or figure is made from, by its layout: histories, predictions, or (default) metrics.
+
+        Raises:
+            SettingsError: it could not be rendered.
+        """
+        check_rendered(self.experiments[name], self.layout.scale)
+        layouts = {"convergence": self._histories, "qualitative": self._predictions}
         return layouts.get(self.experiments[name].layout, self.metrics)(name)
 
-    def _curves(self, name: str) -> list[Path]:
-        return [*(folder.history for folder in self._folders([name])), *self.published_logs(name)]
+    def _histories(self, name: str) -> list[Path]:
+        return [folder.history for folder in self._folders([name])]
+
+    def _predictions(self, name: str) -> list[Path]:
+        """They count by the date of their provenance, the annotations by what was prepared from them."""
+        settings = dict.fromkeys(run.setting for run in self.experiments[name].runs)
+        return [*(folder.provenance for folder in self._folders([name])), *map(self.layout.prepared, settings)]
 
     def rescored(self, *names: str) -> list[Path]:
         """Metrics of the published predictions of the experiments ``names``; by default of all settings that occur.
@@ -113,33 +119,17 @@ class Workflow:
             settings = [setting for name in self.all for setting in self.experiments[name].settings]
         return [self.layout.rescored(setting) for setting in dict.fromkeys(settings)]
 
-    def rescore_inputs(self, setting: str) -> list[Path]:
-        """Prediction files that other authors published, and the annotations of their splits."""
-        dataset = self.dataset(setting)
-        files = published_predictions(self.layout.published, dataset)
-        annotations = self.layout.annotations(dataset)
-        return [*files.values(), *(annotations[split] for split in dict.fromkeys(name.split for name in files))]
-
-    def published_logs(self, name: str) -> list[Path]:
-        """Published validation curves that an experiment shows, where they are there."""
-        root = self.layout.published
-        logs = [row.published_log for row in self.experiments[name].rows]
-        paths = [root / log.setting / LOGS for log in logs if root is not None and log is not None]
-        return [path for path in dict.fromkeys(paths) if path.exists()]
-
-    def _predictions(self, name: str) -> list[Path]:
-        """Of the runs, with the annotations; published predictions count where they are there."""
-        experiment = self.experiments[name]
-        paths = [folder.predictions for folder in self._folders([name])]
-        for setting in dict.fromkeys(run.setting for run in experiment.runs):
-            paths += self.annotation_inputs(setting)
-        if self.layout.published is not None:
-            published = [self.layout.published / file.setting / f"{file.name}.jsonl" for file in experiment.rescored]
-            paths += [path for path in published if path.exists()]
-        return paths
+    def published_inputs(self, name: str) -> list[Path]:
+        """What others published and a figure reads, where it is there: validation curves and predictions."""
+        experiment, root = self.experiments[name], self.layout.published
+        if root is None or experiment.kind != "figure":
+            return []
+        logs = [root / row.published_log.setting / LOGS for row in experiment.rows if row.published_log is not None]
+        files = [root / file.setting / f"{file.name}.jsonl" for file in experiment.rescored]
+        return [path for path in dict.fromkeys([*logs, *files]) if path.exists()]
 
     def kept(self, *names: str) -> list[Path]:
-        """Everything in the run folders of the experiments ``names`` (default: those of ``all``).
+        """Everything in the run folders of the experiments ``names`` (default: those of ``all``), and their features.
 
         Targets ask for these files too: Snakemake does not miss a deleted file that only other outputs need.
         """
@@ -147,7 +137,11 @@ class Workflow:
             path
             for folder in self._folders(names)
             for path in [*folder.trained, folder.checkpoints, folder.predictions, folder.metrics]
-        ]
+        ] + self._stores(names)
+
+    def _stores(self, names: Sequence[str]) -> list[Path]:
+        settings = dict.fromkeys(run.setting for name in names or self.all for run in self.experiments[name].runs)
+        return [path for setting in settings for path in (self.layout.store(setting), self.layout.prepared(setting))]
 
     def _folders(self, names: Sequence[str]) -> list[RunFolder]:
         chosen = [self.experiments[name] for name in names or self.all]
@@ -175,42 +169,55 @@ class Workflow:
         """Written tolerances of the comparison."""
         return tolerance_files()
 
-    def annotation_inputs(self, setting: str) -> list[Path]:
-        """What holds the annotations: the generated folder, or the official files."""
-        if self.generated:
-            return [self.data_root / "annotations" / setting]
-        return list(self.layout.annotations(self.dataset(setting)).values())
-
-    def labelled_inputs(self, setting: str) -> list[Path]:
-        """The annotations of a setting that is trained on.
+    def prepare_inputs(self, setting: str) -> list[Path]:
+        """What a feature store is made from, as far as the workflow makes it; what is given must be there.
 
         Raises:
-            DataError: a split that is trained or selected on has no labels; said before anything runs.
+            DataError: annotations or features are missing.
         """
         dataset = self.dataset(setting)
-        refuse_unlabelled(dataset, self.layout.annotations(dataset))
-        return self.annotation_inputs(setting)
+        for check in PREPARED:
+            check(dataset, self.layout)
+        check_removed(dataset, self.layout, self.fingerprints.inputs(setting).removed)
+        return [self.layout.corpus(setting)] if self.generated else []
 
-    def data_inputs(self, setting: str) -> list[Path]:
-        """What a feature store is made from. Official features are inputs too: they must be there.
+    def train_inputs(self, setting: str) -> list[Path]:
+        """What trainings need beside features: nothing, but the annotations must be fit for them.
 
-        Simulated features are made from the annotations alone.
+        Raises:
+            DataError: a split that is trained or selected on has no labels.
         """
-        if self.simulated:
-            return self.annotation_inputs(setting)
-        features = self.data_root / "features" / setting
-        if self.generated:
-            return [*self.annotation_inputs(setting), features]
+        # Asked again while trainings run, when a store is finished; what was fit then is not looked at twice.
+        for check in TRAINED if setting not in self._trainable else ():
+            check(self.dataset(setting), self.layout)
+        self._trainable.add(setting)
+        return []
+
+    def rescore_inputs(self, setting: str) -> list[Path]:
+        """What scoring of published predictions needs: files of the workflow's none, but all of the others'.
+
+        Raises:
+            DataError: a file's name does not say what is predicted, or the annotations of its split are missing.
+        """
         dataset = self.dataset(setting)
-        sources = [stream.directory for stream in dataset.video_streams] + [dataset.text_stream.source]
-        return self.annotation_inputs(setting) + [features / source for source in sources]
+        splits = dict.fromkeys(name.split for name in published_predictions(self.layout.published, dataset))
+        check_rescored(dataset, self.layout, splits)
+        return []
 
     def checked_inputs(self, setting: str) -> list[Path]:
-        """What the data check looks at. Missing official files are for the check to report, not for Snakemake."""
-        inputs = self.data_inputs(setting)
-        if self.generated:
-            return [*inputs, self.layout.store(setting)]
-        return [path for path in inputs if path.exists()]
+        """What the data check looks at and the workflow makes. Missing official files are for the check to report."""
+        return [self.layout.corpus(setting), self.layout.prepared(setting)] if self.generated else []
+
+    def compared_inputs(self) -> list[Path]:
+        """Metrics of the runs that are compared with the paper.
+
+        Raises:
+            SettingsError: something could not be scored or compared.
+        """
+        for name in self.all:
+            check_rendered(self.experiments[name], self.layout.scale)
+        check_compared(self.experiments[name] for name in self.all)
+        return self.metrics()
 
     @property
     def checks(self) -> list[Path]:
@@ -229,53 +236,6 @@ class Workflow:
     def partition(self, run: str) -> str | None:
         """Slurm partition of a training: None (the cluster's default) unless it asks for a GPU."""
         return self._gpu_partition if self.gpus(run) else None
-
-    def corpus_fingerprint(self, setting: str) -> str:
-        """Of the generated corpus: its code, its settings and the shape of the data."""
-        parts = [resolve_corpus(setting, self._reference), self.dataset(setting)]
-        code = code_fingerprint("sadetr.data.corpus.generation")
-        return fingerprint(code, [part.model_dump(mode="json") for part in parts])
-
-    def store_fingerprint(self, setting: str) -> str:
-        """Of the feature store."""
-        parts: list[Record] = [resolve_features(setting, self._reference), self.dataset(setting)]
-        code = code_fingerprint("sadetr.data.preparation")
-        if self.simulated:
-            parts.append(resolve_simulation(setting, self._reference))
-            code = code_fingerprint("sadetr.data.simulation")
-        return fingerprint(code, [part.model_dump(mode="json") for part in parts])
-
-    def check_fingerprint(self, setting: str) -> str:
-        """Of the data check."""
-        known = find("sources", f"{setting}.yaml")
-        parts = [self.dataset(setting).model_dump(mode="json"), known.read_text() if known.exists() else ""]
-        parts += [] if self.generated else [self._stamps(setting)]
-        return fingerprint(code_fingerprint("sadetr.data.verification.checks"), parts)
-
-    def _stamps(self, setting: str) -> list[tuple[str, int, int]]:
-        """Name, size and time of every file that the data check reads, the feature store's among them.
-
-        Snakemake sees a folder's own time, which a file that is overwritten in place does not change.
-        """
-        files: list[Path] = []
-        for path in [*self.checked_inputs(setting), self.layout.store(setting)]:
-            files += sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [(str(file), file.stat()) for file in files if file.is_file()]
-        return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
-
-    def run_fingerprint(self, run: str) -> str:
-        """Of a training: all code that can change its result, and its resolved settings."""
-        run_id = RunId.parse(run)
-        code = code_fingerprint("sadetr.training.run", load_method(run_id.method).module)
-        return fingerprint(code, config_fingerprint(run_settings(run_id, self._reference)))
-
-    def score_fingerprint(self) -> str:
-        """Of scoring."""
-        return code_fingerprint("sadetr.reporting.scoring")
-
-    def render_fingerprint(self) -> str:
-        """Of tables, figures and the comparison."""
-        return fingerprint(code_fingerprint("sadetr.reporting.command"), self.layout.scale.label)
 
 
 def _text(key: str, value: Any) -> str:

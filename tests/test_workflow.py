@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sadetr.errors import DataError
 from sadetr.workflow import Workflow
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +48,13 @@ class Checkout:
         command = [sys.executable, "-m", "snakemake", *targets, "--cores", "2", "--nocolor"]
         command += ["--dry-run"] if dry else []
         command += ["--config", "scale=tiny.yaml", *config]
+        return self._call(command)
+
+    def sadetr(self, *words: str) -> subprocess.CompletedProcess:
+        """A subcommand."""
+        return self._call([sys.executable, "-m", "sadetr", *words])
+
+    def _call(self, command: list[str]) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600
@@ -63,6 +69,15 @@ class Checkout:
             return {}
         table = text.split("Job stats:")[1].split("total")[0].splitlines()[3:]
         return {name: int(count) for name, count in (row.split() for row in table if row.strip())}
+
+    def refusal(self, *targets: str, dry: bool = True, config: tuple[str, ...] = ()) -> str:
+        """The one message with which planning ends."""
+        done = self.snakemake(*targets, dry=dry, config=config)
+        text = done.stdout + done.stderr
+        assert done.returncode == 1, text
+        assert not any(word in text for word in ("Traceback", "Exception", "Job stats")), text
+        (message,) = [line for line in text.splitlines() if line.startswith("error: ")]
+        return message
 
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.folder / file
@@ -80,43 +95,20 @@ def finished(tmp_path_factory):
     return checkout
 
 
-def test_official_inputs_are_the_files_that_the_setting_names(tmp_path):
-    flow = Workflow({"scale": "paper", "data_root": str(tmp_path)})
-    annotations, features = tmp_path / "annotations/charades_sta", tmp_path / "features/charades_sta_vgg"
-    assert set(flow.data_inputs("charades_sta_vgg")) == {
-        annotations / "charades_sta_train_tvr_format.jsonl",
-        annotations / "charades_sta_test_tvr_format.jsonl",
-        features / "vgg_features/rgb_features",
-        features / "glove.6B.300d.txt",
-    }
-    folders = {"slowfast_features", "clip_features", "clip_text_features"}
-    assert {tmp_path / "features/tacos" / folder for folder in folders} < set(flow.data_inputs("tacos"))
-
-
-def test_a_selection_split_without_labels_is_refused_by_the_plan(tmp_path):
-    folder = tmp_path / "annotations/tacos"
-    folder.mkdir(parents=True)
-    row = '{"qid": 1, "query": "q", "vid": "v", "duration": 9'
-    for split in ("train", "val", "test"):
-        (folder / f"{split}.jsonl").write_text(row + ', "relevant_windows": [[0, 4]]}\n')
-    flow = Workflow({"scale": "paper", "data_root": str(tmp_path)})
-    assert flow.labelled_inputs("tacos") == flow.annotation_inputs("tacos")
-    (folder / "test.jsonl").write_text(row + "}\n")
-    with pytest.raises(DataError, match=r"tacos/test.jsonl: no row has relevant_windows, so checkpoint 'best' cannot"):
-        flow.labelled_inputs("tacos")
-    # Missing files are for others to name.
-    assert flow.labelled_inputs("qvhighlights")
-
-
 def test_a_feature_file_that_is_overwritten_in_place_is_checked_again(tmp_path):
     folder = tmp_path / "features/tacos/clip_features"
     folder.mkdir(parents=True)
     (folder / "s13-d21.npz").write_bytes(b"first")
-    flow = Workflow({"scale": "paper", "data_root": str(tmp_path)})
-    before = flow.check_fingerprint("tacos")
-    assert flow.check_fingerprint("tacos") == before
+
+    def fingerprint(root):
+        return Workflow({"scale": "paper", "data_root": str(root)}).fingerprints.check("tacos")
+
+    before = fingerprint(tmp_path)
+    (folder / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(".")
+    assert fingerprint(tmp_path / "link") == before
     (folder / "s13-d21.npz").write_bytes(b"another")
-    assert flow.check_fingerprint("tacos") != before
+    assert fingerprint(tmp_path) != before
 
 
 def test_all_makes_every_table_figure_and_verdict(finished):
@@ -142,6 +134,36 @@ def test_what_all_leaves_out_is_a_target_of_its_own(finished):
 
 
 def test_a_second_run_has_nothing_to_do(finished):
+    assert finished.planned("all") == {}
+
+
+def test_touched_folders_and_what_others_leave_there_cost_nothing(finished):
+    for path in [finished.results, *finished.results.rglob("*")]:
+        if path.is_dir() and "logs" not in path.parts:
+            (path / ".DS_Store").write_text("x")
+            os.utime(path)
+    assert finished.planned("all") == {}
+
+
+def test_a_generated_file_that_is_overwritten_is_noticed(finished):
+    file = finished.results / "data/features/qvhighlights/clip_text_features/qid3.npz"
+    content = file.read_bytes()
+    file.write_bytes(content[:-200] + content[-200:].swapcase())
+    assert {"prepare", "train"} < finished.planned("all").keys()
+    file.write_bytes(content)
+    assert finished.planned("all") == {}
+
+
+def test_a_deleted_corpus_is_generated_again_and_nothing_is_trained(finished):
+    run = finished.results / "runs/qvhighlights/sa_detr/full/seed2018/provenance.json"
+    before = run.stat().st_mtime_ns
+    shutil.rmtree(finished.results / "data")
+    shutil.rmtree(finished.results / "features")
+    planned = finished.planned("all")
+    assert (planned["generate"], planned["prepare"]) == (1, 1)
+    done = finished.snakemake("all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run.stat().st_mtime_ns == before
     assert finished.planned("all") == {}
 
 
@@ -187,10 +209,6 @@ def test_a_changed_setting_retrains_only_the_runs_it_reaches(finished):
 
 
 def test_unknown_options_and_missing_data_are_one_clear_error(finished):
-    done = finished.snakemake("all", dry=True, config=("scales=paper",))
-    assert done.returncode == 1
-    assert "unknown option; the nearest is 'scale'" in done.stdout + done.stderr
+    assert "unknown option; the nearest is 'scale'" in finished.refusal("all", config=("scales=paper",))
     (finished.folder / "tiny.yaml").write_text("extends: paper\nlabel: ''\ndata: official\n")
-    done = finished.snakemake("all", dry=True)
-    assert done.returncode == 1
-    assert "data_root=DIR" in done.stdout + done.stderr
+    assert "data_root=DIR" in finished.refusal("all")

@@ -1,5 +1,6 @@
 """Published predictions are optional inputs of the workflow."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +51,48 @@ def test_the_files_behind_a_table_and_a_figure(root):
     assert names(flow.rescored("table1")) == ["qvhighlights.parquet"]
     assert flow.rescored("table4") == []
     assert set(names(flow.rescored())) >= {"qvhighlights.parquet", "tacos.parquet", "charades_sta.parquet"}
-    assert (flow.rescore_inputs("qvhighlights"), flow.published_logs("figure5")) == ([], [])
+    before, drawn = flow.fingerprints.rescoring("qvhighlights"), flow.published_inputs("figure5")
+    assert (drawn, flow.published_inputs("table1")) == ([], [])
     publish(root, "qvhighlights/tr_detr_test.jsonl")
     log = root / "released_predictions/qvhighlights/convergence.csv"
     log.write_text("method,epoch,mAP\n")
-    assert names(flow.rescore_inputs("qvhighlights")) == ["tr_detr_test.jsonl", "highlight_test_with_gt.jsonl"]
-    assert flow.published_logs("figure5") == [log]
+    assert workflow(root).fingerprints.rescoring("qvhighlights") != before
+    assert flow.published_inputs("figure5") == [log]
+    publish(root, "qvhighlights/cg_detr_val.jsonl")
+    assert names(flow.published_inputs("figure4")) == ["cg_detr_val.jsonl"]
+
+
+def test_published_files_count_by_content(root):
+    def prints() -> tuple[str, str]:
+        flow = workflow(root)
+        prints = flow.fingerprints
+        return prints.rescoring("qvhighlights"), prints.rendering(flow.published_inputs("figure4"))
+
+    path = publish(root, "qvhighlights/cg_detr_val.jsonl")
+    before = prints()
+    os.utime(path)
+    (path.parent / ".DS_Store").write_text("x")
+    (path.parent / "notes.txt").write_text("x")
+    assert prints() == before
+    path.write_text(path.read_text().replace("0.9", "0.8"))
+    assert all(one != other for one, other in zip(prints(), before, strict=True))
+
+
+def test_annotations_count_by_content_for_what_is_scored_on_them(root):
+    publish(root, "qvhighlights/tr_detr_test.jsonl")
+    before = workflow(root).fingerprints.rescoring("qvhighlights")
+    folder = root / "annotations/qvhighlights"
+    (folder / DATASET.annotations["val"]).write_text("another split\n")
+    assert workflow(root).fingerprints.rescoring("qvhighlights") == before
+    (folder / DATASET.annotations["test"]).write_text("this split\n")
+    assert workflow(root).fingerprints.rescoring("qvhighlights") != before
 
 
 def test_a_generated_scale_has_no_published_files(root):
     publish(root, "qvhighlights/tr_detr_test.jsonl")
     (root / "released_predictions/qvhighlights/convergence.csv").write_text("method,epoch,mAP\n")
     flow = workflow(root, "mini")
-    assert (flow.rescored(), flow.rescored("table1"), flow.published_logs("figure5")) == ([], [], [])
+    assert (flow.rescored(), flow.rescored("table1"), flow.published_inputs("figure5")) == ([], [], [])
 
 
 def test_a_misplaced_file_is_an_error_at_once(root):

@@ -29,11 +29,14 @@ class Part(StrEnum):
 def generate(setting: Setting, scale: Scale = "mini", results: Results = RESULTS) -> None:
     """Write the generated corpus of a scale in the official on-disk layout."""
     from sadetr.data.corpus import generate
+    from sadetr.files import atomic_write_text
+    from sadetr.fingerprints import Fingerprints
 
     layout = make_layout(scale, results)
     if layout.scale.data != "generated":
         raise SettingsError(f"scale {scale!r} has {layout.scale.data} data: there is nothing to generate")
     generate(resolve_dataset(setting, scale), resolve_corpus(setting, scale), layout.data_root)
+    atomic_write_text(layout.corpus(setting), f'{{"fingerprint": "{Fingerprints(layout).corpus(setting)}"}}\n')
     print(f"generated corpus of {setting}: {layout.data_root}")
 
 
@@ -47,6 +50,10 @@ def prepare(setting: Setting, scale: Scale = "mini", results: Results = RESULTS,
 
 def _prepare(setting: str, layout: Layout) -> None:
     from sadetr.configuration import resolve_features, resolve_simulation
+    from sadetr.data.inputs import Inputs, remember
+    from sadetr.data.store import FeatureStore
+    from sadetr.files import atomic_write_text
+    from sadetr.fingerprints import Fingerprints, prepared_text
     from sadetr.provenance import code_fingerprint
 
     scale, out = layout.scale.reference, layout.store(setting)
@@ -59,7 +66,13 @@ def _prepare(setting: str, layout: Layout) -> None:
     else:
         from sadetr.data.preparation import prepare
 
-        prepare(dataset, features, layout.data_root, out, code_fingerprint("sadetr.data.preparation"))
+        fingerprints = Fingerprints(layout)
+        base, identity = fingerprints.inputs_base(setting), fingerprints.inputs(setting).identity
+        code = code_fingerprint("sadetr.data.preparation")
+        files = prepare(dataset, features, layout.data_root, out, code)
+        remember(layout.inputs(setting), Inputs(base, identity, files))
+    store = FeatureStore.open(out)
+    atomic_write_text(layout.prepared(setting), prepared_text(store.manifest, store.digest))
 
 
 def store_opener(setting: str, layout: Layout) -> "Callable[[], FeatureStore]":

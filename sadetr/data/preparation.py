@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sadetr.data.annotations import Query, read_annotations, tell
+from sadetr.data.inputs import Known, Reading
 from sadetr.data.places import check_names, present, spelled_otherwise
 from sadetr.data.store import StoreWriter
 from sadetr.data.verification import manifest
@@ -44,7 +45,7 @@ TextReader = Callable[[Query], NDArray[np.float32]]
 
 def prepare(
     dataset: DatasetSettings, features: FeatureSettings, data_root: Path, out: Path, fingerprint: str = ""
-) -> None:
+) -> dict[str, Known]:
     """Pack the features of all annotated videos and queries of ``dataset`` into a feature store at ``out``.
 
     Args:
@@ -54,12 +55,17 @@ def prepare(
         out: the store's folder; an earlier store there is replaced once the new one is complete.
         fingerprint: identifies the code and settings of this preparation; kept in the manifest.
 
+    Returns:
+        The files that it was made from, by path relative to ``data_root``.
+
     Raises:
-        DataError: annotations or a feature file are missing or malformed. Nothing is written then.
+        DataError: annotations or a feature file are missing, malformed or changed meanwhile. Nothing is written then.
         ResultsError: ``out`` cannot be written.
     """
     folder = data_root / "annotations" / dataset.annotations_in
     annotations = {split: folder / file for split, file in dataset.annotations.items()}
+    reading = Reading(data_root)
+    reading.of(manifest.annotation_files(dataset))
     queries = read_queries(annotations, dataset.annotation_rules)
     check_names(queries)
     durations = video_durations(queries)
@@ -70,13 +76,15 @@ def prepare(
     texts = TEXT_READERS[dataset.text_stream.kind](dataset, folder, queries)
     streams = {stream.name: stream.width for stream in dataset.video_streams}
     origin = describe_source(dataset, annotations, fingerprint)
+    reading.of(manifest.input_files(dataset, durations, [query.qid for query in queries]))
     with StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin) as writer:
         for vid, duration in with_progress(list(durations.items()), "videos"):
             writer.add_video(vid, read_video(dataset, folder, vid, duration))
         for query in with_progress(queries, "queries"):
             writer.add_text(query.qid, texts(query)[: dataset.max_text_tokens])
-        inputs = manifest.input_files(dataset, durations, [query.qid for query in queries])
-        writer.attach(manifest.FILE, manifest.as_text(manifest.record(data_root, inputs)))
+        inputs = reading.finish()
+        writer.attach(manifest.FILE, manifest.as_text({name: known.entry for name, known in inputs.items()}))
+    return inputs
 
 
 def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float) -> dict[str, NDArray[np.float32]]:

@@ -1,6 +1,6 @@
 """All metrics of a prediction file: percent, unrounded, from the contributions of its queries (docs/metrics.md)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from sadetr.evaluation.moment_retrieval import (
     score_moments,
 )
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, align
+from sadetr.settings import DatasetSettings
 
 CHUNK = 8192
 """Queries scored at once: bounds the memory for intermediate arrays."""
@@ -70,8 +71,12 @@ def score(
     """
     if not queries:
         raise DataError("there are no annotations to score against")
-    rows = align(predictions, queries)
+    return _contributions(align(predictions, queries), queries, highlights, clip_length)
 
+
+def _contributions(
+    rows: Sequence[Mapping[str, Any]], queries: Sequence[Query], highlights: bool, clip_length: float
+) -> Scores:
     def moments(chosen: Sequence[int]) -> dict[str, RangeScores]:
         return score_moments([rows[i][WINDOWS] for i in chosen], [queries[i].windows for i in chosen])
 
@@ -84,6 +89,24 @@ def score(
     rated = [i for i, query in enumerate(queries) if query.saliency is not None]
     found = _join_highlights(_in_chunks(saliency, rated), rated) if highlights else None
     return Scores(len(queries), joined, found)
+
+
+def metric_names(highlights: bool) -> tuple[str, ...]:
+    """Names of all metrics that :func:`evaluate` gives, with or without highlight detection."""
+    return tuple(metrics_of(_contributions([], [], highlights, clip_length=1.0)))
+
+
+def unknown_metrics(dataset: DatasetSettings) -> Iterator[str]:
+    """A message for every metric by which a setting selects checkpoints although validation does not give it.
+
+    Validation gives the metrics of all lengths, and of highlight detection where the setting has it.
+    """
+    known = [name for name in metric_names(dataset.highlights) if "/" not in name]
+    for checkpoint, rule in dataset.checkpoints.items():
+        key = "selection" if checkpoint == "best" else f"{checkpoint}_selection"
+        for metric in rule.metrics if rule is not None else ():
+            if metric not in known:
+                yield f"{key}: metric {metric!r} is not validated; known: {', '.join(known)}"
 
 
 def metrics_of(scores: Scores) -> dict[str, float | None]:

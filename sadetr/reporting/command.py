@@ -32,9 +32,10 @@ from sadetr.reporting.figures import absent_logs, convergence_figure, write_figu
 from sadetr.reporting.grids import write_grid
 from sadetr.reporting.metrics import ScaleResults, gather
 from sadetr.reporting.panels import qualitative_figure
-from sadetr.reporting.paper import load_paper_table, load_tolerances
+from sadetr.reporting.paper import load_tolerances
 from sadetr.reporting.qualitative import panels
 from sadetr.reporting.renderers import write_table
+from sadetr.reporting.requirements import check_rendered, compared_table, paper_table
 from sadetr.reporting.seeds import write_seeds
 from sadetr.reporting.sensitivity import sensitivity_table
 from sadetr.reporting.settings_table import settings_table
@@ -97,18 +98,18 @@ def figure_command(
         return _render(experiment, scale, source)
     if experiment.layout != "qualitative":
         raise SettingsError(f"{name} shows no single queries: it takes neither --qid nor --videos")
+    check_rendered(experiment, scale)
     return _qualitative(experiment, scale, source, qids, videos)
 
 
 def _render(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
-    if experiment.layout not in LAYOUTS:
-        raise SettingsError(f"{experiment.name}: no layout {experiment.layout!r}; known: {', '.join(LAYOUTS)}")
+    check_rendered(experiment, scale)
     return LAYOUTS[experiment.layout](experiment, scale, source)
 
 
 def _metrics(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """One row per run, one column per metric, ours beside the paper's."""
-    table = build_table(experiment, scale, source, load_paper_table(experiment.name))
+    table = build_table(experiment, scale, source, paper_table(experiment))
     return write_table(table, source.folder / "tables")
 
 
@@ -136,7 +137,7 @@ def _qualitative(
 
 def _seeds(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """As ``metrics``, with tests of the differences over seeds."""
-    return write_seeds(experiment, scale, source, load_paper_table(experiment.name), source.folder / "tables")
+    return write_seeds(experiment, scale, source, paper_table(experiment), source.folder / "tables")
 
 
 def _settings(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
@@ -165,7 +166,7 @@ LAYOUTS: dict[str, Callable[[Experiment, ScaleSettings, ScaleResults], list[Path
     "sensitivity": _sensitivity,
     "sweep": _sweep,
 }
-"""Layout of an experiment file -> what renders it and returns the files written."""
+"""Layout of an experiment file -> what renders it and returns the files written (``NEEDS`` says what it needs)."""
 
 
 def comparison_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:
@@ -211,10 +212,7 @@ def _load_kind(name: str, kind: str, scale: ScaleSettings) -> Experiment:
 
 
 def _compare(scale: ScaleSettings, results: Path, names: Sequence[str]) -> Comparison:
-    experiments = [
-        (experiment, load_paper_table(experiment.name) if experiment.has_paper_numbers else None)
-        for experiment in _load(names, scale)
-    ]
+    experiments = [(experiment, compared_table(experiment)) for experiment in _load(names, scale)]
     return compare(experiments, scale, ScaleResults(results, scale), load_tolerances())
 
 

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from sadetr.configuration import ScaleSettings
-from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.markup import csv_text, escape_html, escape_markdown, html_page, markdown_banner, markdown_grid
 from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances
+from sadetr.reporting.requirements import compared_value, needed_tolerance
 from sadetr.reporting.tables import ABSENT
 
 Verdict = Literal[
@@ -125,13 +125,10 @@ def _trained_cell(
     score: Score,
     tolerances: Tolerances,
 ) -> ComparedCell:
-    paper = _paper_value(experiment, row, metric, table)
+    paper = compared_value(experiment, row, metric, table)
     tolerance = None
     if table is not None and paper is not None:
-        tolerance = tolerances.of(row.runs[0].setting, metric)
-        if tolerance is None:
-            path = table.path.with_name("tolerances.yaml")
-            raise SettingsError(f"{path}: no tolerance for metric {metric!r}; add one with its reason")
+        tolerance = needed_tolerance(row.runs[0].setting, metric, table, tolerances)
     difference = _difference(score, paper) if scale.comparable else None
     verdict, reason = _verdict(score, scale, difference, tolerance)
     return _cell(
@@ -151,7 +148,7 @@ def _trained_cell(
 def _rescored_cell(
     experiment: Experiment, row: Row, metric: str, table: PaperTable | None, score: Score, tolerance: float
 ) -> ComparedCell:
-    paper = _paper_value(experiment, row, metric, table)
+    paper = compared_value(experiment, row, metric, table)
     difference = _difference(score, paper)
     if reason := unlabelled(score):
         verdict = "not comparable"
@@ -186,18 +183,6 @@ def _difference(score: Score, paper: PaperValue | None) -> float | None:
     if score.mean is None or paper is None:
         return None
     return round(round(score.mean, 2) - paper.value, 2)
-
-
-def _paper_value(experiment: Experiment, row: Row, metric: str, table: PaperTable | None) -> PaperValue | None:
-    """The paper's number, None where it reports none."""
-    if table is None or (paper := table.of(row, metric)).value is None:
-        return None
-    if paper.split != experiment.split:
-        raise SettingsError(
-            f"{table.path}: {row.key},{metric} is a number of split {paper.split!r}, but {experiment.name} scores "
-            f"{experiment.split!r}; correct one of the two"
-        )
-    return paper
 
 
 def _verdict(

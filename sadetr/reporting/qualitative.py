@@ -22,6 +22,7 @@ from sadetr.evaluation.units import read_foreign_predictions
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.queries import find_query
+from sadetr.reporting.requirements import examined_setting
 from sadetr.settings import DatasetSettings
 
 QUANTILES = {"upper quartile": 0.75, "median": 0.5, "lowest": 0.0}
@@ -79,7 +80,7 @@ def panels(
         ResultsError: the first row's run has no predictions.
         DataError: annotations or predictions are malformed, or do not belong together.
     """
-    dataset = _dataset(experiment, scale)
+    dataset = resolve_dataset(examined_setting(experiment), scale.reference)
     truth = results.layout.annotations(dataset)[experiment.split]
     queries = read_annotations(truth, dataset.annotation_rules)
     rows = {
@@ -98,18 +99,8 @@ def panels(
     if qids:
         chosen = dict.fromkeys(_positions(qids, experiment, truth, dataset, queries), "")
     else:
-        chosen = default_choice(first, queries, label)
+        chosen = default_choice(first[0], queries, label)
     return [_panel(queries[index], index, reason, dataset, rows) for index, reason in chosen.items()]
-
-
-def _dataset(experiment: Experiment, scale: ScaleSettings) -> DatasetSettings:
-    settings = {run.setting for run in experiment.runs}
-    if not experiment.rows[0].runs or len(settings) != 1:
-        raise SettingsError(
-            f"{experiment.name}: the first row must have a run, and all runs must be of one setting; here they are of "
-            f"{', '.join(sorted(settings)) or 'none'}"
-        )
-    return resolve_dataset(settings.pop(), scale.reference)
 
 
 def prediction_file(row: Row, experiment: Experiment, results: ScaleResults, dataset: DatasetSettings) -> Path:

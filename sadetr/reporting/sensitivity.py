@@ -4,13 +4,10 @@ import statistics
 from dataclasses import dataclass
 
 from sadetr.configuration import ScaleSettings
-from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.grids import Grid
 from sadetr.reporting.metrics import ScaleResults, Score
-
-REFERENCE = "full"
-"""Key of the row that the others are compared with."""
+from sadetr.reporting.requirements import reference_row
 
 
 @dataclass(frozen=True)
@@ -40,10 +37,8 @@ def sensitivity_table(experiment: Experiment, scale: ScaleSettings, results: Sca
         SettingsError: no row is called ``full``.
         ResultsError: a run's metrics are unreadable.
     """
-    rows = {row.key: row for row in experiment.rows}
-    if REFERENCE not in rows:
-        raise SettingsError(f"{experiment.name}: the row {REFERENCE!r}, which the others are compared with, is missing")
-    reference = rows.pop(REFERENCE)
+    reference = reference_row(experiment)
+    rows = {row.key: row for row in experiment.rows if row is not reference}
     baseline = [results.score(experiment, reference, metric) for metric in experiment.metrics]
     effects = {
         key: [

@@ -12,9 +12,11 @@ from sadetr.configuration import ScaleSettings
 from sadetr.disguise import CSV, disguise
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.experiments import Experiment, Row, run_settings
+from sadetr.layering import find
 from sadetr.layout import RunFolder
 from sadetr.reporting.grids import Grid
 from sadetr.reporting.metrics import ScaleResults
+from sadetr.reporting.requirements import only_run
 
 STREAMS = {"slowfast": "SF", "clip": "C", "vgg": "VGG"}
 """Name of a video stream -> the paper's abbreviation."""
@@ -104,13 +106,40 @@ def settings_rows(
     """
     paper = _load_paper(paper_file)
     for row in experiment.rows:
-        key = row.paper or row.key
-        if key not in paper:
-            raise SettingsError(f"{paper_file}: no row {key!r}; rows here: {', '.join(paper)}")
+        key = _paper_key(row, paper, paper_file)
         settings, source = _used(row, scale, results)
         ours = {column: _printed(read(settings)) for column, read in COLUMNS.items()}
         label = " ".join(row.labels.values())
         yield SettingsRow(row.key, label, source, ours, paper[key], paper[key]["note"])
+
+
+def check_settings(experiment: Experiment, scale: ScaleSettings) -> None:
+    """Refuse what :func:`settings_rows` could not show.
+
+    Raises:
+        SettingsError: the paper's file lacks a row or column, a row has not one run, or its method lacks a setting.
+    """
+    paper_file = find("paper", f"{experiment.name}.csv")
+    paper = _load_paper(paper_file)
+    for row in experiment.rows:
+        _paper_key(row, paper, paper_file)
+        settings = run_settings(run := only_run(experiment, row), scale.reference).model_dump(mode="json")
+        for column, read in COLUMNS.items():
+            try:
+                read(settings)
+            except (KeyError, TypeError, ValueError):
+                place = f"{find('experiments', f'{experiment.name}.yaml')}: row {row.key!r}"
+                raise SettingsError(
+                    f"{place}: method {run.method!r} has no setting for the column {column!r} of layout 'settings'; "
+                    "leave the row out"
+                ) from None
+
+
+def _paper_key(row: Row, paper: dict[str, dict[str, str]], paper_file: Path) -> str:
+    key = row.paper or row.key
+    if key not in paper:
+        raise SettingsError(f"{paper_file}: no row {key!r}; rows here: {', '.join(paper)}")
+    return key
 
 
 def _used(row: Row, scale: ScaleSettings, results: ScaleResults) -> tuple[dict[str, Any], str]:

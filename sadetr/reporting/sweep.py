@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from sadetr.configuration import ScaleSettings
-from sadetr.errors import ResultsError, SettingsError
-from sadetr.experiments import Experiment, Row
+from sadetr.errors import ResultsError
+from sadetr.experiments import Experiment
 from sadetr.reporting.figures import STYLE
 from sadetr.reporting.metrics import ScaleResults
+from sadetr.reporting.requirements import place_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def sweep_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleRes
     from matplotlib.style import context
 
     (metric,), (label,) = experiment.metrics, experiment.label_columns
-    places = {row.key: _place(experiment, row) for row in experiment.rows}
+    places = {row.key: place_of(experiment, row) for row in experiment.rows}
     scores = {row.key: results.score(experiment, row, metric) for row in experiment.rows}
     there = [row for row in experiment.rows if scores[row.key].mean is not None]
     missing: dict[str, list[str]] = {}
@@ -57,9 +58,3 @@ def sweep_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleRes
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="best")
     return figure
-
-
-def _place(experiment: Experiment, row: Row) -> float:
-    if row.x is None:
-        raise SettingsError(f"{experiment.name}: row {row.key!r} has no x, its place on the horizontal axis")
-    return row.x

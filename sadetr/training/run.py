@@ -64,7 +64,8 @@ def train(
     fingerprints = {
         "code_fingerprint": code_fingerprint("sadetr.training.run", module),
         "config_fingerprint": config_fingerprint(settings),
-        "features": _features_digest(store),
+        "features": store.digest,
+        "annotations": _annotations_digest(annotations),
     }
     with _exclusive(folder):
         if _is_complete(run, settings, fingerprints):
@@ -184,15 +185,16 @@ def _history_table(history: list[dict[str, Any]]) -> pa.Table:
 
 
 def _state_fingerprint(fingerprints: dict[str, str], device: torch.device) -> str:
-    """Continuing is bit-identical only on the same code, settings, features, torch and device."""
+    """Continuing is bit-identical only on the same code, settings, data, torch and device."""
     parts = [*fingerprints.values(), system()["torch"], device_name(device)]
     return " | ".join(parts)
 
 
-def _features_digest(store: FeatureStore) -> str:
-    """Hash of the checksums of all arrays: equal where the features are, whatever code prepared them."""
-    files = {name: record["sha256"] for name, record in store.manifest["files"].items()}
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+def _annotations_digest(annotations: dict[str, Path]) -> str:
+    """Hash of the annotation files' content, wherever they lie."""
+    files = {split: file for split, file in annotations.items() if file.exists()}
+    sums = {split: hashlib.sha256(file.read_bytes()).hexdigest() for split, file in files.items()}
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _load_state(run: RunFolder, fingerprint: str) -> TrainingState:
@@ -203,7 +205,7 @@ def _load_state(run: RunFolder, fingerprint: str) -> TrainingState:
         state = TrainingState.load(run.state)
         if state.fingerprint == fingerprint:
             return state
-        reason = f"{run.state}: belongs to other code, settings, features or hardware"
+        reason = f"{run.state}: belongs to other code, settings, data or hardware"
     except ResultsError as error:
         reason = str(error)
     print(f"{reason}; training from the start", flush=True)

@@ -16,7 +16,25 @@ try:
         commandline.check_config(sys.argv[1:], config)
     flow = Workflow(config)
 except SadetrError as error:
-    raise WorkflowError(str(error)) from None
+    # Not an exception, whose traceback Snakemake would print.
+    sys.exit(f"error: {error}")
+
+
+def planned(find):
+    """An input function that says what it refuses in one message."""
+
+    def inputs(wildcards):
+        try:
+            return find(wildcards)
+        except SadetrError as error:
+            sys.exit(f"error: {error}")
+
+    return inputs
+
+
+def setting_of(wildcards):
+    return wildcards.run.split("/")[0]
+
 
 # Without a dry run's own lock, a start right after it would find itself not alone.
 if workflow.is_main_process and not workflow.output_settings.dryrun:

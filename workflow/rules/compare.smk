@@ -4,7 +4,7 @@
 
 rule comparison:
     input:
-        metrics=flow.metrics(),
+        metrics=planned(lambda wildcards: flow.compared_inputs()),
         rescored=flow.rescored(),
         sources=flow.sources(),
         tolerances=flow.tolerances,
@@ -14,7 +14,7 @@ rule comparison:
     log:
         f"{FOLDER}/logs/comparison.log",
     params:
-        fingerprint=flow.render_fingerprint(),
+        fingerprint=flow.fingerprints.rendering(),
     shell:
         "{PYTHON:q} -m sadetr comparison {flow.arguments} > {log:q} 2>&1"
 

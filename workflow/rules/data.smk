@@ -6,23 +6,30 @@ if flow.generated:
         output:
             annotations=directory(f"{FOLDER}/data/annotations/{{setting}}"),
             features=directory(f"{FOLDER}/data/features/{{setting}}"),
+            corpus=f"{FOLDER}/data/{{setting}}.json",
         log:
             f"{FOLDER}/logs/generate/{{setting}}.log",
         params:
-            fingerprint=lambda wildcards: flow.corpus_fingerprint(wildcards.setting),
+            fingerprint=lambda wildcards: flow.fingerprints.corpus(wildcards.setting),
         shell:
             "{PYTHON:q} -m sadetr generate --setting {wildcards.setting:q} {flow.arguments} > {log:q} 2>&1"
 
 
-rule prepare:
+# A checkpoint, because only the finished store shows whether runs must be trained again: they depend on its content.
+# Official files are no inputs: what counts is not where they lie but what is in them (sadetr/data/inputs.py).
+checkpoint prepare:
     input:
-        lambda wildcards: flow.data_inputs(wildcards.setting),
+        planned(lambda wildcards: flow.prepare_inputs(wildcards.setting)),
+        # Made, but of no account otherwise: a folder's own time says nothing about what lies in it.
+        ancient([rules.generate.output.annotations, rules.generate.output.features] if flow.generated else []),
     output:
-        directory(f"{FOLDER}/features/{{setting}}"),
+        store=directory(f"{FOLDER}/features/{{setting}}"),
+        prepared=f"{FOLDER}/prepared/{{setting}}.json",
     log:
         f"{FOLDER}/logs/prepare/{{setting}}.log",
     params:
-        fingerprint=lambda wildcards: flow.store_fingerprint(wildcards.setting),
+        fingerprint=lambda wildcards: flow.fingerprints.store(wildcards.setting),
+        inputs=lambda wildcards: flow.fingerprints.inputs(wildcards.setting).identity,
     shell:
         "{PYTHON:q} -m sadetr prepare --setting {wildcards.setting:q} {flow.data_arguments} > {log:q} 2>&1"
 
@@ -38,7 +45,7 @@ rule check:
     log:
         f"{FOLDER}/logs/check/{{setting}}.log",
     params:
-        fingerprint=lambda wildcards: flow.check_fingerprint(wildcards.setting),
+        fingerprint=lambda wildcards: flow.fingerprints.check(wildcards.setting),
     shell:
         "{PYTHON:q} -m sadetr check-data --setting {wildcards.setting:q} {flow.data_arguments}"
         " --json {output[0]:q} --html {output[1]:q} > {log:q} 2>&1 || test -s {output[1]:q}"

@@ -4,13 +4,14 @@
 rule evaluate:
     input:
         provenance=RUN.provenance,
-        predictions=rules.train.output.predictions,
-        annotations=lambda wildcards: flow.annotation_inputs(wildcards.run.split("/")[0]),
+        # A folder's own time says nothing about what lies in it.
+        predictions=ancient(rules.train.output.predictions),
+        prepared=lambda wildcards: flow.layout.prepared(setting_of(wildcards)),
     output:
         RUN.metrics,
     log:
         f"{FOLDER}/logs/evaluate/{{run}}.log",
     params:
-        fingerprint=flow.score_fingerprint(),
+        fingerprint=flow.fingerprints.scores(),
     shell:
         "{PYTHON:q} -m sadetr evaluate --run {wildcards.run:q} {flow.data_arguments} > {log:q} 2>&1"

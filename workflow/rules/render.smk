@@ -3,7 +3,7 @@
 
 rule table:
     input:
-        metrics=lambda wildcards: flow.metrics(wildcards.table),
+        metrics=planned(lambda wildcards: flow.render_inputs(wildcards.table)),
         rescored=lambda wildcards: flow.rescored(wildcards.table),
         sources=lambda wildcards: flow.sources(wildcards.table),
     output:
@@ -12,14 +12,14 @@ rule table:
     log:
         f"{FOLDER}/logs/table/{{table}}.log",
     params:
-        fingerprint=flow.render_fingerprint(),
+        fingerprint=flow.fingerprints.rendering(),
     shell:
         "{PYTHON:q} -m sadetr table {wildcards.table:q} {flow.arguments} > {log:q} 2>&1"
 
 
 rule figure:
     input:
-        data=lambda wildcards: flow.figure_inputs(wildcards.figure),
+        data=planned(lambda wildcards: flow.render_inputs(wildcards.figure)),
         sources=lambda wildcards: flow.sources(wildcards.figure),
     output:
         multiext(f"{FOLDER}/figures/{{figure}}", ".pdf", ".png"),
@@ -27,6 +27,6 @@ rule figure:
     log:
         f"{FOLDER}/logs/figure/{{figure}}.log",
     params:
-        fingerprint=flow.render_fingerprint(),
+        fingerprint=lambda wildcards: flow.fingerprints.rendering(flow.published_inputs(wildcards.figure)),
     shell:
         "{PYTHON:q} -m sadetr figure {wildcards.figure:q} {flow.data_arguments} > {log:q} 2>&1"

@@ -6,8 +6,10 @@
 
 rule train:
     input:
-        store=lambda wildcards: f"{FOLDER}/features/{wildcards.run.split('/')[0]}",
-        annotations=lambda wildcards: flow.labelled_inputs(wildcards.run.split("/")[0]),
+        # Checksums, which Snakemake compares. A folder's own time says nothing about what lies in it.
+        prepared=lambda wildcards: checkpoints.prepare.get(setting=setting_of(wildcards)).output.prepared,
+        store=ancient(lambda wildcards: checkpoints.prepare.get(setting=setting_of(wildcards)).output.store),
+        labels=planned(lambda wildcards: flow.train_inputs(setting_of(wildcards))),
     output:
         RUN.trained,
         checkpoints=directory(RUN.checkpoints),
@@ -21,7 +23,7 @@ rule train:
         gpu=lambda wildcards: flow.gpus(wildcards.run),
         slurm_partition=lambda wildcards: flow.partition(wildcards.run),
     params:
-        fingerprint=lambda wildcards: flow.run_fingerprint(wildcards.run),
+        fingerprint=lambda wildcards: flow.fingerprints.run(wildcards.run),
     shell:
         "{PYTHON:q} -m sadetr train --run {wildcards.run:q} --gpus {resources.gpu}"
         " {flow.data_arguments} > {log:q} 2>&1"

@@ -13,6 +13,8 @@ from sadetr.data.verification.findings import Place, Report
 from sadetr.data.verification.lengths import check_lengths
 from sadetr.data.verification.words import check_words
 from sadetr.errors import DataError
+from sadetr.evaluation.scorer import unknown_metrics
+from sadetr.layering import find
 from sadetr.settings import DatasetSettings, TokenFiles
 
 
@@ -42,6 +44,9 @@ def check_data(
         report.skipped.append("checksums and statistics of the official files: the data are generated")
     elif sources is None:
         report.skipped.append(f"checksums and statistics: there is no sources/{dataset.name}.yaml (docs/data.md)")
+    for message in unknown_metrics(dataset):
+        file = find("settings", f"{dataset.name}.yaml")
+        report.add("error", message, "Correct the rule, or set highlights if they are meant.", [str(file)])
     annotations = check_annotations(report, dataset, root, known)
     if scale.data != "simulated":
         annotations = _without_misplaced(report, dataset, annotations)

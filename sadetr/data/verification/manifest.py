@@ -25,13 +25,18 @@ class Change(NamedTuple):
 def input_files(dataset: DatasetSettings, vids: Iterable[str], qids: Iterable[int | str]) -> list[str]:
     """What a preparation reads, relative to the data root."""
     features = f"features/{dataset.name}"
-    files = [f"annotations/{dataset.annotations_in}/{name}" for name in dataset.annotations.values()]
+    files = annotation_files(dataset)
     for stream in dataset.video_streams:
         files += [f"{features}/{stream.directory}/{vid}{stream.suffix}" for vid in vids]
     text = dataset.text_stream
     if isinstance(text, TokenFiles):
         return files + [f"{features}/{text.directory}/{text.prefix}{qid}.npz" for qid in qids]
     return [*files, f"{features}/{text.file}"]
+
+
+def annotation_files(dataset: DatasetSettings) -> list[str]:
+    """The part of it that holds the annotations."""
+    return [f"annotations/{dataset.annotations_in}/{name}" for name in dataset.annotations.values()]
 
 
 def record(root: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -88,16 +93,17 @@ def _difference(file: Path, entry: dict[str, Any], sizes_only: bool) -> Literal[
         return "removed"
     if file.stat().st_size != entry["bytes"]:
         return "changed"
-    return "changed" if not sizes_only and _sha256(file) != entry["sha256"] else None
+    return "changed" if not sizes_only and sha256(file) != entry["sha256"] else None
 
 
 def _entry(file: Path) -> dict[str, Any]:
     try:
-        return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        return {"bytes": file.stat().st_size, "sha256": sha256(file)}
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}). Check the data root.") from error
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """SHA-256 of a file's content as hexadecimal digits."""
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
