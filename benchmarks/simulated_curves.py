@@ -4,7 +4,8 @@
     python benchmarks/simulated_curves.py --data-root DIR [--method qd_detr] [--epochs 10]
 
 The first epochs of the scale's own training, not a shorter one: every schedule goes by the scale's number of epochs.
-Prints a line of JSON per epoch as soon as it is finished. Where ``DIR/released_predictions/<setting>/convergence.csv``
+Prints a line of JSON per epoch as soon as it is finished; with ``--state`` an interrupted curve goes on behind its last
+finished epoch. Where ``DIR/released_predictions/<setting>/convergence.csv``
 holds a curve of the method, its values stand beside those of the same epoch; ``--published`` names another curve.
 """
 
@@ -27,8 +28,9 @@ from sadetr.configuration import load_method, load_scale, resolve, resolve_simul
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
 from sadetr.data.store import FeatureStore
-from sadetr.errors import SadetrError
+from sadetr.errors import SadetrError, SettingsError
 from sadetr.layout import Layout
+from sadetr.provenance import fingerprint
 from sadetr.reporting.published import LOGS, read_curves
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState
@@ -55,7 +57,7 @@ def main() -> int:
         provenance |= environment(torch.device("cpu"))
         # Progress goes to standard error: standard output holds JSON alone.
         with contextlib.redirect_stdout(sys.stderr):
-            for row in itertools.islice(epochs(layout, settings), arguments.epochs):
+            for row in epochs(layout, settings, arguments.epochs, arguments.state):
                 beside = {"published": published[row["epoch"]]} if row["epoch"] in published else {}
                 line = {"benchmark": "simulated_curves", "setting": arguments.setting, **row, **beside, **provenance}
                 print(json.dumps(line), file=sys.__stdout__, flush=True)
@@ -75,6 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--variant", default="full")
     parser.add_argument("--seed", type=int, default=2018)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--state", type=Path, help="file that keeps the last finished epoch, to go on from")
     parser.add_argument("--published", help="method of convergence.csv; default: the title of --method")
     return parser.parse_args()
 
@@ -107,8 +110,14 @@ def published_curve(layout: Layout, settings: RunSettings, name: str | None) -> 
     return points
 
 
-def epochs(layout: Layout, settings: RunSettings) -> Iterator[dict[str, Any]]:
-    """Train on the CPU; yields per epoch what the history of a run holds, and the spread of the predicted spans."""
+def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None) -> Iterator[dict[str, Any]]:
+    """Train on the CPU up to epoch ``count``, from the state at ``path`` if there is one.
+
+    Yields per epoch what the history of a run holds, and the spread of the predicted spans.
+
+    Raises:
+        SadetrError: features or annotations are not usable, or the state belongs to another curve.
+    """
     store = FeatureStore.open(layout.store(settings.setting))
     splits = {
         split: Split(read_annotations(file, settings.dataset.clip_length), store, settings.dataset)
@@ -116,13 +125,19 @@ def epochs(layout: Layout, settings: RunSettings) -> Iterator[dict[str, Any]]:
     }
     Streams(settings.seed).seed_global("initialisation", 0)
     model = importlib.import_module(load_method(settings.method).module).build(settings)
-    trainer = Trainer(model, settings, splits[settings.dataset.train_split], splits, TrainingState("benchmark"))
+    identity = fingerprint(settings.identity(), store.manifest["files"])
+    state = TrainingState.load(path) if path and path.exists() else TrainingState(identity)
+    if state.fingerprint != identity:
+        raise SettingsError(f"{path}: belongs to other settings or features; remove it to train from the start")
+    trainer = Trainer(model, settings, splits[settings.dataset.train_split], splits, state)
     dataset = settings.dataset
     validation = read_annotations(layout.annotations(dataset)["val"], dataset.clip_length)[:SPREAD_QUERIES]
     shown = Split(validation, store, dataset)
-    for state in trainer.epochs():
+    for reached in itertools.islice(trainer.epochs(), max(count - state.epoch, 0)):
+        if path:
+            reached.save(path)
         rows = predict(model, shown, settings.training.batch_size, torch.device("cpu"))
-        values = {name: round(value, 4) for name, value in state.history[-1].items() if value is not None}
+        values = {name: round(value, 4) for name, value in reached.history[-1].items() if value is not None}
         yield values | {"span_spread": span_spread(rows, shown), "load_average": round(os.getloadavg()[0], 2)}
 
 
