@@ -47,9 +47,9 @@ SPREAD_QUERIES = 320
 
 def main() -> int:
     arguments = parse_arguments()
-    settings = resolve(arguments.setting, arguments.method, arguments.variant, arguments.seed, arguments.scale)
-    layout = Layout(load_scale(arguments.scale), arguments.results, arguments.data_root)
     try:
+        settings = resolve(arguments.setting, arguments.method, arguments.variant, arguments.seed, arguments.scale)
+        layout = Layout(load_scale(arguments.scale), arguments.results, arguments.data_root)
         published = published_curve(layout, settings, arguments.published)
         provenance = {"method": arguments.method, "variant": arguments.variant, "seed": arguments.seed}
         provenance |= {"simulation": strengths(arguments.setting, arguments.scale), "command": command(arguments)}
