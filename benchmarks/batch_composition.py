@@ -48,7 +48,7 @@ def measure(setting: str, bucket_batches: int, data_root: Path) -> dict[str, flo
     settings = resolve(setting, "sa_detr", "full", SEED, "paper")
     dataset, batch_size = settings.dataset, settings.training.batch_size
     file = data_root / "annotations" / dataset.annotations_in / dataset.annotations[dataset.train_split]
-    queries = read_annotations(file, dataset.clip_length)
+    queries = read_annotations(file, dataset.annotation_rules)
     longest = dataset.max_video_clips or sys.maxsize
     lengths = np.array([min(clip_count(query.duration, dataset.clip_length), longest) for query in queries])
     videos = np.unique([query.vid for query in queries], return_inverse=True)[1]

@@ -269,15 +269,15 @@ class SimulationSettings(Record):
     seed: Annotated[int, Field(ge=0)] = 2018
     streams: dict[str, StreamSimulation] = Field(default_factory=dict)
     """Name of a video stream -> how it sees."""
-    noise: Strength = 1.0
+    noise: Strength = 0.7
     """Independent noise of every channel of every clip."""
-    clutter: Strength = 3.0
+    clutter: Strength = 1.7
     """What else is to be seen: it means something, unlike noise, and changes with time."""
     clutter_seconds: PositiveFloat = 2.0
     """Time in which clutter is forgotten by a factor of e."""
-    background: Strength = 2.0
+    background: Strength = 1.0
     """Offset shared by all clips of one video."""
-    appearance: Strength = 0.7
+    appearance: Strength = 0.5
     """How much an occurrence of an event differs from its sentence, in all its clips alike."""
     distractor_rate: Fraction = 0.5
     """Share of the events outside the windows that share words with a query of the video."""
