@@ -197,9 +197,9 @@ def test_a_comment_costs_nothing_and_a_changed_loss_retrains(finished):
     finished.edit("sadetr/models/sa_detr/model.py", "import torch\n", "import torch  # a comment\n")
     finished.edit("config/methods/sa_detr.yaml", "variants:\n", "# a comment\nvariants:\n")
     assert finished.planned("all") == before
-    finished.edit("sadetr/losses/moment.py", "stages * masked_average(l1", "2 * stages * masked_average(l1")
+    finished.edit("sadetr/losses/moment.py", "stages * reduce(l1", "2 * stages * reduce(l1")
     assert finished.planned("all")["train"] == 13
-    finished.edit("sadetr/losses/moment.py", "2 * stages * masked_average(l1", "stages * masked_average(l1")
+    finished.edit("sadetr/losses/moment.py", "2 * stages * reduce(l1", "stages * reduce(l1")
     assert finished.planned("all") == before
 
 
