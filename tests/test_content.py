@@ -10,7 +10,7 @@ import pytest
 
 from .test_workflow import Checkout
 
-pytestmark = pytest.mark.xdist_group("content")
+pytestmark = pytest.mark.workflow
 RUN = "runs/own/moment_detr/full/seed1"
 SETTING = """
 title: Own

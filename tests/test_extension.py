@@ -23,7 +23,7 @@ settings:
     method_training: {toy: {learning_rate: 1.0e-2}}
     methods: {toy: {hidden_width: 8}}
 """
-pytestmark = pytest.mark.xdist_group("extension")
+pytestmark = pytest.mark.workflow
 
 
 class Installation:

@@ -110,12 +110,12 @@ def test_the_workflow_starts_and_knows_its_files(extension: Extension) -> None:
     script = """
 from sadetr.workflow import Workflow
 flow = Workflow({"scale": "ownscale", "data_root": "data"})
-print(*flow.rescored("own"), *flow.rescore_inputs("ownmoments"), *flow.sources("own"), *flow.tolerances, sep="\\n")
-print(flow.check_fingerprint("ownmoments"))
+print(*flow.rescored("own"), *flow.sources("own"), *flow.tolerances, sep="\\n")
+print(flow.fingerprints.check("ownmoments"))
 """
     done = extension.run("-c", script)
     assert done.returncode == 0, done.stderr
-    for name in ("rescored/ownmoments.parquet", "ownmoments/other_val.jsonl", "own/paper/own.csv", "paper/tolerances"):
+    for name in ("rescored/ownmoments.parquet", "own/paper/own.csv", "paper/tolerances"):
         assert name in done.stdout
     assert str(extension.folder / "own/paper/tolerances.yaml") in done.stdout
     sources = extension.folder / "own/sources/ownmoments.yaml"

@@ -31,7 +31,7 @@ settings:
       moment_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
 """
 RUN = "runs/tacos/sa_detr/full/seed2018"
-pytestmark = pytest.mark.xdist_group("installation")
+pytestmark = pytest.mark.workflow
 
 
 def call(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess:

@@ -14,6 +14,7 @@ PAGE = (ROOT / "docs/your_own_data.md").read_text(encoding="utf-8")
 # A file's block follows the paragraph that begins with its name.
 FILES = re.findall(r"^\*\*`([^`]+)`\*\*[^\n]*(?:\n[^\n]+)*\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+pytestmark = pytest.mark.workflow
 INSTALL = "pip install -e kitchen\n"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from .test_content import EXPERIMENT, OwnData
 
-pytestmark = pytest.mark.xdist_group("planning")
+pytestmark = pytest.mark.workflow
 PRINTED = EXPERIMENT.replace(", paper: none", "")
 HEADER = "row,metric,value,std,split,seeds,note\n"
 

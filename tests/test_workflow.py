@@ -27,8 +27,7 @@ settings:
 """
 # Tables that share runs, figures, and what `all` leaves out.
 EXPERIMENTS = ("table1", "table4", "figure4", "figure5", "sensitivity")
-# With `--dist=loadgroup` these tests stay on one worker and share one workflow.
-pytestmark = pytest.mark.xdist_group("workflow")
+pytestmark = pytest.mark.workflow
 
 
 class Checkout:

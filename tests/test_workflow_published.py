@@ -15,7 +15,7 @@ from sadetr.workflow import Workflow
 
 from .test_workflow import Checkout
 
-pytestmark = pytest.mark.xdist_group("workflow_published")
+pytestmark = pytest.mark.workflow
 DATASET = resolve_dataset("qvhighlights", "paper")
 
 

@@ -15,7 +15,7 @@ from sadetr.configuration import resolve_dataset
 
 from .test_workflow import Checkout
 
-pytestmark = pytest.mark.xdist_group("workflow_start")
+pytestmark = pytest.mark.workflow
 RULES = Path(__file__).parents[1] / "workflow/rules"
 RUNS = [f"runs/qvhighlights/sa_detr/{variant}/seed2018" for variant in ("full", "fa", "qi")]
 # Every training says that it is under way, and whether another one was. What the rules hand over stays as it is.
@@ -49,7 +49,7 @@ def start(checkout: Checkout, *words: str, check: bool = True, **variables: str)
 
 def planned(text: str) -> dict[str, list[dict[str, str]]]:
     """Rule -> the resources of its planned jobs, as a dry run prints them."""
-    found = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", text, re.MULTILINE)
+    found = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n(?:    .*\n)*?    resources: (.*)$", text, re.MULTILINE)
     jobs: dict[str, list[dict[str, str]]] = {}
     for name, resources in found:
         jobs.setdefault(name, []).append(dict(each.split("=") for each in resources.split(", ")))
@@ -124,7 +124,7 @@ def stubbed(official):
     command = re.search(
         r'"\{PYTHON:q\} -m sadetr prepare .*"', (official.folder / "workflow/rules/data.smk").read_text()
     )
-    official.edit("workflow/rules/data.smk", command[0], '"mkdir -p {output:q}"')
+    official.edit("workflow/rules/data.smk", command[0], '"mkdir -p {output.store:q}; touch {output.prepared:q}"')
     return official
 
 
