@@ -120,7 +120,7 @@ def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None)
     """
     store = FeatureStore.open(layout.store(settings.setting))
     splits = {
-        split: Split(read_annotations(file, settings.dataset.clip_length), store, settings.dataset)
+        split: Split(read_annotations(file, settings.dataset.annotation_rules), store, settings.dataset)
         for split, file in layout.annotations(settings.dataset).items()
     }
     Streams(settings.seed).seed_global("initialisation", 0)
@@ -131,7 +131,7 @@ def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None)
         raise SettingsError(f"{path}: belongs to other settings or features; remove it to train from the start")
     trainer = Trainer(model, settings, splits[settings.dataset.train_split], splits, state)
     dataset = settings.dataset
-    validation = read_annotations(layout.annotations(dataset)["val"], dataset.clip_length)[:SPREAD_QUERIES]
+    validation = read_annotations(layout.annotations(dataset)["val"], dataset.annotation_rules)[:SPREAD_QUERIES]
     shown = Split(validation, store, dataset)
     for reached in itertools.islice(trainer.epochs(), max(count - state.epoch, 0)):
         if path:
