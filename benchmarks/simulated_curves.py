@@ -131,7 +131,8 @@ def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None)
         raise SettingsError(f"{path}: belongs to other settings or features; remove it to train from the start")
     trainer = Trainer(model, settings, splits[settings.dataset.train_split], splits, state)
     dataset = settings.dataset
-    validation = read_annotations(layout.annotations(dataset)["val"], dataset.annotation_rules)[:SPREAD_QUERIES]
+    selection = next(rule.split for rule in dataset.checkpoints.values() if rule is not None)
+    validation = splits[selection].queries[:SPREAD_QUERIES]
     shown = Split(validation, store, dataset)
     for reached in itertools.islice(trainer.epochs(), max(count - state.epoch, 0)):
         if path:

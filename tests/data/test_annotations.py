@@ -1,7 +1,5 @@
 import gzip
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +7,7 @@ import pytest
 from sadetr.data.annotations import clip_count, read_annotations, write_annotations
 from sadetr.errors import DataError
 from sadetr.settings import AnnotationRules
-
-SHARED = Path(os.environ.get("SADETR_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+from tests.samples import SHARED
 
 
 def row(number=1, **fields):
