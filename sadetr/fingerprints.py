@@ -85,7 +85,7 @@ class Fingerprints:
         known = find("sources", f"{setting}.yaml")
         parts = [self._dataset(setting).model_dump(mode="json"), known.read_text() if known.exists() else ""]
         parts += [] if self._layout.scale.data == "generated" else [self._stamps(setting)]
-        return fingerprint(code_fingerprint("sadetr.data.verification.checks"), parts)
+        return fingerprint(code_fingerprint("sadetr.verification.checks"), parts)
 
     def _stamps(self, setting: str) -> list[tuple[str, int, int]]:
         dataset, root = self._dataset(setting), self._layout.data_root

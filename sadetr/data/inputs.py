@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sadetr.data.verification import manifest
-from sadetr.data.verification.parallel import in_parallel
+from sadetr.data import manifest
+from sadetr.data.parallel import in_parallel
 from sadetr.errors import DataError, ResultsError
 from sadetr.files import atomic_write_text
 from sadetr.provenance import fingerprint

@@ -28,7 +28,7 @@ def sweep_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleRes
 
     (metric,), (label,) = experiment.metrics, experiment.label_columns
     places = {row.key: place_of(experiment, row) for row in experiment.rows}
-    scores = {row.key: results.score(experiment, row, metric) for row in experiment.rows}
+    scores = {row.key: results.score(row.runs, experiment.split, row.checkpoint, metric) for row in experiment.rows}
     there = [row for row in experiment.rows if scores[row.key].mean is not None]
     missing: dict[str, list[str]] = {}
     for row in experiment.rows:

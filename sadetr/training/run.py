@@ -24,12 +24,13 @@ from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
 from sadetr.layout import RunFolder
 from sadetr.models.interface import Method
 from sadetr.provenance import code_fingerprint, commit, config_fingerprint, system
+from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
 from sadetr.training.devices import claimed_device, device_name
 from sadetr.training.loop import Trainer
 from sadetr.training.prediction import predict
-from sadetr.training.reproducibility import Streams, make_deterministic
+from sadetr.training.reproducibility import make_deterministic
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from sadetr.data.corpus import generate
 from sadetr.data.preparation import prepare
 from sadetr.data.simulation.timeline import Video, _described_level
 from sadetr.data.sources import ClipStatistics, Sources
-from sadetr.data.verification.checks import check_data
-from sadetr.data.verification.statistics import measure_clips
 from sadetr.errors import DataError, SettingsError
 from sadetr.settings import AnnotationRules, CorpusSettings, DatasetSettings, FeatureSettings, WindowOverrun
+from sadetr.verification.checks import check_data
+from sadetr.verification.statistics import measure_clips
 from tests.samples import SHARED
 
 OFFICIAL = AnnotationRules(clip_length=2.0, label_clip_length=2.0)
