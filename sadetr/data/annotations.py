@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sadetr.clips import clips_per_label, misfit
 from sadetr.data.clip_labels import MOST_CLIPS, clip_count, faults, find_clip_length, fitting_clip_length
 from sadetr.data.jsonl import Row, RowError, read_rows
+from sadetr.data.query import Query
 from sadetr.data.time_units import FEWEST, doubt_annotations
 from sadetr.files import atomic_write_text
 from sadetr.settings import AnnotationRules, WindowOverrun
@@ -28,26 +29,6 @@ SCORES = range(5)
 ANNOTATORS = 3
 INCONVERTIBLE = "labels cannot be converted to the features' clips"
 """Kind of the remark about them: a fault where they are needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One query with its ground truth; a part that the file does not have is None."""
-
-    qid: int | str
-    query: str
-    vid: str
-    duration: float
-    """Seconds."""
-    windows: NDArray[np.float64] | None
-    """(n, 2) start and end in seconds, start < end."""
-    relevant_clip_ids: NDArray[np.int64] | None
-    """(m,) clips inside the windows, ascending; None without saliency."""
-    saliency: NDArray[np.int64] | None
-    """(m, 3) one score from 0 to 4 per annotator."""
-    label_clip_length: float | None = None
-    """Seconds per clip that ``relevant_clip_ids`` count; None: as many as the features' clips. Whoever needs labels of
-    clips of another length asks :func:`sadetr.data.clip_labels.clip_labels`."""
 
 
 @dataclass(frozen=True, slots=True)
