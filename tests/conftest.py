@@ -1,4 +1,4 @@
-"""Settings of all tests."""
+"""What holds for all tests."""
 
 import pytest
 from hypothesis import settings

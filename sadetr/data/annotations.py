@@ -36,7 +36,7 @@ class ParsedRow:
     """One valid row, and what was done to it."""
 
     line: int
-    """In the file, 1-based."""
+    """Number of its line in the file, 1-based."""
     query: Query
     overruns: tuple[float, ...] = ()
     """Seconds by which windows ended after the video, each of which was clamped."""

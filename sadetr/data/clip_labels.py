@@ -33,7 +33,7 @@ class Fault:
     """The first thing that is wrong with the clip ids of one query, under some clip length."""
 
     index: int
-    """Of the query."""
+    """Which of the queries it is."""
     text: str
     certain: bool
     """False where clips of a window merely lack labels."""

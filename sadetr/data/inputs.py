@@ -29,7 +29,7 @@ class Stamp(NamedTuple):
     bytes: int
     modified: int
     changed: int
-    """Of the entry itself: it moves too where a file is overwritten and its former time restored."""
+    """When the entry itself changed: this moves too where a file is overwritten and its former time restored."""
 
 
 UNKNOWN = Stamp(-1, -1, -1)
@@ -43,7 +43,7 @@ class Known(NamedTuple):
 
     @property
     def entry(self) -> dict[str, Any]:
-        """As a feature store lists it among its sources."""
+        """The file as a feature store lists it among its sources."""
         return {"bytes": self.stamp.bytes, "sha256": self.sha256}
 
 

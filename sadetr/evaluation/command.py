@@ -55,7 +55,7 @@ def evaluate_command(
     """Score one prediction file, or a baseline, and print the metrics.
 
     Args:
-        dataset: the benchmark's setting.
+        dataset: the benchmark setting.
         annotations: ground truth.
         predictions, baseline, predictor: exactly one of them: a file for the same split, a name from the baselines, or
             whatever else predicts the annotated queries.
@@ -130,7 +130,7 @@ def submit_command(
     """Validate two prediction files line by line and pack them into the zip that the evaluation server took.
 
     Args:
-        dataset: the benchmark's setting.
+        dataset: the benchmark setting.
         val, test: prediction files.
         val_annotations, test_annotations: the splits that they must cover; labels are not needed.
         out: the zip.

@@ -1,7 +1,7 @@
 """What an experiment must have to be scored, rendered and compared: asked when the work is planned and when it is done.
 
-Everything here follows from settings files and the paper's numbers, so that planning refuses before anything is trained
-what a renderer would refuse after it. To add a requirement of a layout, add it to :data:`NEEDS`. Free of torch.
+Everything here follows from configuration files and the paper's numbers, so that planning refuses before anything is
+trained what a renderer would refuse after it. To add a requirement of a layout, add it to :data:`NEEDS`. Free of torch.
 """
 
 from collections.abc import Callable, Iterable

@@ -18,7 +18,7 @@ from sadetr.reporting.renderers import html_body, render_csv, render_latex, rend
 from sadetr.reporting.tables import ABSENT, Table, build_table
 
 LEVEL = 0.05
-"""Of the tests; their intervals cover 1 - LEVEL."""
+"""Significance level of the tests; their intervals cover 1 - LEVEL."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Figures with one point per row: a metric against a setting, Figure 6's number of noise groups say."""
+"""Figures with one point per row: a metric against one value of the settings, Figure 6's number of noise groups say."""
 
 from typing import TYPE_CHECKING
 

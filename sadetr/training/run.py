@@ -158,7 +158,7 @@ def _write_predictions(
     splits: dict[str, Split],
     device: torch.device,
 ) -> None:
-    """Of every checkpoint on every reported split; checkpoints of one epoch are predicted with once."""
+    """Write predictions of every checkpoint on every reported split; checkpoints of one epoch predict once."""
     names: dict[int, list[str]] = {}
     for name in settings.dataset.checkpoints:
         names.setdefault(epochs[name], []).append(name)

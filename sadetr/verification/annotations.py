@@ -23,7 +23,7 @@ class Annotations:
     """What the feature checks need to know."""
 
     queries: list[Query]
-    """Of all splits; rows with faults are left out, a qid counts once."""
+    """Queries of all splits; rows with faults are left out, a qid counts once."""
     files: dict[str, str]
     """qid as text -> annotation file name."""
     complete: bool

@@ -193,7 +193,7 @@ def _usual_width(checks: dict[str, ArrayCheck]) -> int | None:
 
 
 def where_from(dataset: DatasetSettings, sources: Sources | None, place: str) -> str:
-    """From which archive a folder or file below ``features/<setting>/`` comes, and where it belongs."""
+    """Say from which archive a folder or file below ``features/<setting>/`` comes, and where it belongs."""
     archive = sources.archive_of(place) if sources else None
     if archive is None:
         return ""
