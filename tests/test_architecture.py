@@ -12,8 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
-PACKAGES = ("sadetr", "snakemake_logger_plugin_sadetr")
-PLUGIN = PACKAGES[1]
+PLUGIN = "snakemake_logger_plugin_sadetr"
 TORCH = "torch"
 LIGHT = ("workflow", "fingerprints", "planning", "reporting", "verification", "evaluation", "data", "configuration")
 """Rooms that never load torch."""
@@ -184,6 +183,12 @@ def test_the_logger_plugin_stands_on_the_ground():
     (path,) = (ROOT / PLUGIN).glob("*.py")
     ours = [each.module for each in imports_of(PLUGIN, path, {}) if each.module.startswith("sadetr")]
     assert {PLAN.room(module.partition(".")[2]) for module in ours} == {"ground"}
+
+
+def test_nothing_imports_tests_and_benchmarks(house):
+    found = {each.module.partition(".")[0] for name, path in house.items() for each in imports_of(name, path, house)}
+    assert {"sadetr", "numpy", TORCH} <= found
+    assert found.isdisjoint({"tests", "benchmarks", PLUGIN})
 
 
 @pytest.mark.parametrize("room", LIGHT)
