@@ -18,7 +18,7 @@ from sadetr.configuration import resolve
 from sadetr.data.annotations import clip_count, read_annotations
 from sadetr.data.batches import bucketed
 from sadetr.errors import SadetrError
-from sadetr.training.reproducibility import Streams
+from sadetr.randomness import Streams
 
 SETTINGS = ("qvhighlights", "charades_sta", "charades_sta_vgg", "tacos")
 BUCKETS = (1, 8, 16)

@@ -39,7 +39,7 @@ TURN = 10
 """Batches that one loader makes before the other has its turn."""
 
 TOLERANCE = 1e-3
-"""Between the loaders: the one normalises rows again that were stored in half precision."""
+"""Largest difference between the loaders: the one normalises rows again that were stored in half precision."""
 
 
 def main() -> int:
@@ -146,12 +146,12 @@ class Sample:
         return tuple(torch.from_numpy(part) for part in (video, video_mask, text, text_mask))
 
     def in_single(self, rows: NDArray[np.int64]) -> Batch:
-        """The same with features converted to single precision."""
+        """A batch of :meth:`from_store` with features converted to single precision."""
         video, video_mask, text, text_mask = self.from_store(rows)
         return video.float(), video_mask, text.float(), text_mask
 
     def from_npz(self, rows: NDArray[np.int64]) -> Batch:
-        """The same batch query by query, in single precision: read, normalise, concatenate, add the endpoints, pad."""
+        """A batch made query by query, in single precision: read, normalise, concatenate, add the endpoints, pad."""
         videos, texts = [], []
         for row in rows:
             streams = [self._read(name, row, "features") for name, _, _ in self._streams]

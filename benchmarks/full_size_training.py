@@ -31,8 +31,9 @@ from sadetr.data.store import FeatureStore, StoreWriter
 from sadetr.errors import SadetrError
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.models.sa_detr.model import build
+from sadetr.randomness import Streams
 from sadetr.settings import RunSettings, TrainingSettings
-from sadetr.training.reproducibility import Streams, make_deterministic
+from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.schedule import learning_rate
 
 SEED = 2018

@@ -31,12 +31,13 @@ from sadetr.data.store import FeatureStore
 from sadetr.errors import SadetrError, SettingsError
 from sadetr.layout import Layout
 from sadetr.provenance import fingerprint
+from sadetr.randomness import Streams
 from sadetr.reporting.published import LOGS, read_curves
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState
 from sadetr.training.loop import Trainer
 from sadetr.training.prediction import predict
-from sadetr.training.reproducibility import Streams, make_deterministic
+from sadetr.training.reproducibility import make_deterministic
 
 METRICS = ("R1@0.5", "R1@0.7", "mAP")
 """Those of ``convergence.csv``."""

@@ -43,7 +43,7 @@ class Sample:
     inside: NDArray[np.bool_]
 
     def stacked(self, streams: Streams) -> NDArray[np.float32]:
-        """(L, sum of widths)."""
+        """Features of the streams side by side, (L, sum of widths)."""
         return np.concatenate([self.clips[name] for name in streams], axis=1)
 
 
@@ -130,7 +130,7 @@ def fit(fitted: list[Sample], streams: Streams) -> tuple[Callable[[NDArray], NDA
 
 
 def direction(clips: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """From the mean of the clips outside to that of those inside, (width,)."""
+    """Direction (width,) from the mean of the clips outside to that of those inside."""
     return clips[inside].mean(0) - clips[~inside].mean(0)
 
 

@@ -30,9 +30,10 @@ from sadetr.data.labels import Labels
 from sadetr.data.store import TEMPORAL_FEATURES
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.provenance import commit, system
+from sadetr.randomness import Streams
 from sadetr.settings import RunSettings, TrainingSettings
 from sadetr.training.devices import device_name
-from sadetr.training.reproducibility import Streams, make_deterministic
+from sadetr.training.reproducibility import make_deterministic
 
 SEED = 2018
 WARMING_STEPS = 2

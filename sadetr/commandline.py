@@ -78,7 +78,7 @@ def check_config(words: Sequence[str], config: Mapping[str, Any]) -> None:
 
 
 def check_profiles(words: Sequence[str], snakefile_folder: Path, folder: Path) -> None:
-    """Refuse names of profiles that Snakemake ignores, or whose settings it would not use.
+    """Refuse names of profiles that Snakemake ignores, or whose options it would not use.
 
     Args:
         words: after ``snakemake``.

@@ -10,7 +10,7 @@ class SadetrError(Exception):
 
 
 class SettingsError(SadetrError):
-    """A settings file, a command-line value or an experiment file is wrong."""
+    """A configuration file, a command-line value or an experiment file is wrong."""
 
 
 class DataError(SadetrError):

@@ -164,7 +164,7 @@ class ExperimentFields(Record):
 
     kind: Literal["table", "figure"]
     number: int | None = None
-    """In the paper; such an experiment is called ``<kind><number>``."""
+    """Its number in the paper; an experiment that has one is called ``<kind><number>``."""
     layout: str
     title: str
     part_of_all: bool = True

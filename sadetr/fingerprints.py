@@ -35,13 +35,13 @@ class Fingerprints:
         self._looks: dict[str, inputs.Look] = {}
 
     def corpus(self, setting: str) -> str:
-        """Of the generated corpus: its code, its settings and the shape of the data."""
+        """What the generated corpus depends on: its code, its settings and the shape of the data."""
         parts = [resolve_corpus(setting, self._reference), self._dataset(setting)]
         code = code_fingerprint("sadetr.data.corpus.generation")
         return fingerprint(code, [part.model_dump(mode="json") for part in parts])
 
     def store(self, setting: str) -> str:
-        """Of the feature store, apart from the data."""
+        """What the feature store depends on, apart from the data."""
         parts: list[Record] = [resolve_features(setting, self._reference), self._dataset(setting)]
         code = code_fingerprint("sadetr.data.preparation")
         if self._layout.scale.data == "simulated":
@@ -50,7 +50,7 @@ class Fingerprints:
         return fingerprint(code, [part.model_dump(mode="json") for part in parts])
 
     def inputs(self, setting: str) -> inputs.Look:
-        """Of the data that the feature store is made from, and what is missing of it.
+        """What is known of the data that the feature store is made from, and what is missing of it.
 
         Simulated features are made from the annotations alone.
         """
@@ -65,27 +65,27 @@ class Fingerprints:
         return self._looks[setting]
 
     def inputs_base(self, setting: str) -> str:
-        """Of what the names of the data files follow from: the settings and, where they are given, the annotations."""
+        """What the names of the data files follow from: the settings and, where they are given, the annotations."""
         if self._layout.scale.data == "generated":
             return self.corpus(setting)
         dataset = self._dataset(setting)
         return fingerprint(dataset.model_dump(mode="json"), self._annotations(dataset, dataset.annotations))
 
     def run(self, run: str) -> str:
-        """Of a training, apart from its features and annotations: all code that can change its result, its settings."""
+        """What a training depends on beside its data: all code that can change its result, and its settings."""
         run_id = RunId.parse(run)
         code = code_fingerprint("sadetr.training.run", load_method(run_id.method).module)
         return fingerprint(code, config_fingerprint(run_settings(run_id, self._reference)))
 
     def check(self, setting: str) -> str:
-        """Of the data check: names, sizes and times of all that it looks at, for it reads the content itself.
+        """What the data check depends on: names, sizes and times of all it looks at, for it reads the content itself.
 
         Generated data have a fingerprint of their own.
         """
         known = find("sources", f"{setting}.yaml")
         parts = [self._dataset(setting).model_dump(mode="json"), known.read_text() if known.exists() else ""]
         parts += [] if self._layout.scale.data == "generated" else [self._stamps(setting)]
-        return fingerprint(code_fingerprint("sadetr.data.verification.checks"), parts)
+        return fingerprint(code_fingerprint("sadetr.verification.checks"), parts)
 
     def _stamps(self, setting: str) -> list[tuple[str, int, int]]:
         dataset, root = self._dataset(setting), self._layout.data_root
@@ -102,11 +102,11 @@ class Fingerprints:
         return stamps
 
     def scores(self) -> str:
-        """Of scoring."""
+        """What scoring depends on: its code."""
         return code_fingerprint("sadetr.reporting.scoring")
 
     def rescoring(self, setting: str) -> str:
-        """Of scoring what others published: their files, and the annotations of their splits."""
+        """What scoring published predictions depends on: its code, their files, and the annotations of their splits."""
         dataset = self._dataset(setting)
         files = published_predictions(self._layout.published, dataset)
         predictions = {name.name: self._sum(path) for name, path in files.items()}
@@ -114,7 +114,7 @@ class Fingerprints:
         return fingerprint(self.scores(), predictions, truth)
 
     def rendering(self, published: Iterable[Path] = ()) -> str:
-        """Of tables, figures and the comparison, with what others published, read without being scored first."""
+        """What tables, figures and the comparison depend on beside scores: code, label and published files."""
         code = code_fingerprint("sadetr.reporting.command")
         contents = [(path.parent.name, path.name, self._sum(path)) for path in published]
         return fingerprint(code, self._layout.scale.label, contents)

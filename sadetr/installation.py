@@ -1,4 +1,4 @@
-"""Where the files lie that belong to sadetr and are no Python modules: settings, workflow, profiles, documentation.
+"""Where the files lie that belong to sadetr and are no modules: configuration, workflow, profiles, documentation.
 
 In a checkout they lie beside the package. A wheel holds them below it, in ``sadetr/bundle`` (``setup.py``). Nothing is
 ever written there.

@@ -91,7 +91,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """Resolved settings."""
+        """File of the resolved settings."""
         return self.path / "config.json"
 
     @property
@@ -100,12 +100,12 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def checkpoint(self, name: str) -> Path:
-        """Weights of one of the dataset setting's ``checkpoints``: ``best``, ``clean`` or ``last``."""
+        """Weights of one of the benchmark setting's ``checkpoints``: ``best``, ``clean`` or ``last``."""
         return self.checkpoints / f"{name}.safetensors"
 
     @property
     def history(self) -> Path:
-        """One row per epoch."""
+        """File with one row per epoch."""
         return self.path / "history.parquet"
 
     @property

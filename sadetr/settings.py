@@ -59,7 +59,7 @@ class WordVectors(Record):
 
     kind: Literal["words"] = "words"
     file: str = "glove.6B.300d.txt"
-    """Below ``features/<setting>/``."""
+    """Path below ``features/<setting>/``."""
     width: PositiveInt = 300
     strip_punctuation: bool = True
     """Without it every word that carries a punctuation mark is unknown, as in CG-DETR."""
@@ -143,9 +143,9 @@ class DatasetSettings(Record):
     """Whether highlight detection (HD mAP, HIT@1) is defined."""
     postprocess: Postprocess = Postprocess()
     selection: Selection = Selection()
-    """Of the checkpoint ``best``: the field's rule for this benchmark."""
+    """Rule of the checkpoint ``best``: the field's for this benchmark."""
     clean_selection: Selection | None = None
-    """Of the checkpoint ``clean``, where the field selects on a split that it reports and a better one exists."""
+    """Rule of the checkpoint ``clean``, where the field selects on a split that it reports and a better one exists."""
 
     @model_validator(mode="after")
     def _splits_exist(self) -> "DatasetSettings":

@@ -57,7 +57,7 @@ class Workflow:
         """Options that every subcommand takes."""
         real_data = [] if data_root is None else ["--data-root", data_root]
         self.data_arguments = shlex.join(arguments + real_data)
-        """The same for subcommands that read data."""
+        """Options that every subcommand takes which reads data."""
 
     @property
     def folder(self) -> Path:
@@ -80,7 +80,7 @@ class Workflow:
         return self.layout.scale.data == "simulated"
 
     def dataset(self, setting: str) -> DatasetSettings:
-        """Dataset setting at this scale."""
+        """The benchmark setting as this scale has it."""
         return resolve_dataset(setting, self._reference)
 
     def metrics(self, *names: str) -> list[Path]:
@@ -101,7 +101,7 @@ class Workflow:
         return [folder.history for folder in self._folders([name])]
 
     def _predictions(self, name: str) -> list[Path]:
-        """They count by the date of their provenance, the annotations by what was prepared from them."""
+        """Files that stand for predictions and annotations: provenance, and what was prepared from the annotations."""
         settings = dict.fromkeys(run.setting for run in self.experiments[name].runs)
         return [*(folder.provenance for folder in self._folders([name])), *map(self.layout.prepared, settings)]
 

@@ -28,7 +28,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def small_settings(**changes: Any) -> SADETRSettings:
-    """A narrow SA-DETR without dropout; ``changes`` are nested as in a settings file."""
+    """A narrow SA-DETR without dropout; ``changes`` are nested as in a configuration file."""
     base = {
         "hidden_width": HIDDEN,
         "num_heads": 4,
@@ -97,7 +97,7 @@ def small_batch(
 
 
 def padded(batch: Batch, clips: int = 0, tokens: int = 0, slots: int = 0) -> Batch:
-    """The same batch with that many more padded clips, tokens and windows."""
+    """A copy of the batch with that many more padded clips, tokens and windows."""
 
     def wider(values: Tensor, amount: int) -> Tensor:
         return torch.cat((values, values.new_zeros(values.shape[0], amount, *values.shape[2:])), 1)
@@ -111,7 +111,7 @@ def padded(batch: Batch, clips: int = 0, tokens: int = 0, slots: int = 0) -> Bat
 
 
 def with_garbage(batch: Batch, seed: int = 1) -> Batch:
-    """The same batch with large numbers in padded clips, tokens and windows."""
+    """A copy of the batch with large numbers in padded clips, tokens and windows."""
     generator = torch.Generator().manual_seed(seed)
 
     def spoiled(values: Tensor, mask: Tensor) -> Tensor:
@@ -139,5 +139,5 @@ def only(batch: Batch, index: int) -> Batch:
 
 
 def agree(ours: Tensor, theirs: Tensor) -> None:
-    """Same numbers up to float32 rounding."""
+    """Check that numbers are the same up to float32 rounding."""
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)

@@ -16,9 +16,9 @@ import safetensors.torch
 import torch
 
 from sadetr.data.annotations import read_annotations
+from sadetr.data.arrays import check_array
 from sadetr.data.download.archives import unpack
 from sadetr.data.preparation import read_video
-from sadetr.data.verification.arrays import check_array
 from sadetr.data.words import read_word_vectors
 from sadetr.disguise import NPZ, TEXT, disguise, is_companion
 from sadetr.errors import DataError, SadetrError

@@ -15,7 +15,7 @@ SETTINGS = [
     run_settings(RunId(setting, "sa_detr", "full", 2018), "paper").model_dump()
     for setting in ("qvhighlights", "charades_sta_vgg")
 ]
-"""Of a setting with token files, and of one with word vectors."""
+"""Settings of runs: with token files, and with word vectors."""
 ROWS = {
     row.key: row.labels["#"]
     for name in ("sensitivity", "sensitivity_charades_sta_vgg")

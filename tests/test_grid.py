@@ -114,7 +114,7 @@ def effective(model: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_no_two_runs_are_the_same_network(scale):
-    """Also not under settings that a switch makes irrelevant."""
+    """They differ in more than settings that a switch makes irrelevant."""
     runs = {run for name in experiment_names() for run in load_experiment(name, scale).runs}
     seen: dict[str, RunId] = {}
     for run in sorted(runs):

@@ -19,7 +19,7 @@ def fresh(tmp_path_factory):
 
 @pytest.fixture
 def own(fresh):
-    """The same; an experiment that a test changes is put back."""
+    """The checkout with data of its own; an experiment that a test changes is put back."""
     yield fresh
     (fresh.folder / "config/experiments/own.yaml").write_text(EXPERIMENT)
     (fresh.folder / "config/paper/own.csv").unlink(missing_ok=True)

@@ -27,7 +27,7 @@ def locks(folder: Path) -> list[str]:
 
 
 def lock(folder: Path) -> None:
-    """As Snakemake does it."""
+    """Lock a folder as Snakemake does it."""
     (folder / "locks").mkdir(parents=True, exist_ok=True)
     for kind in ("input", "output"):
         (folder / "locks" / f"0.{kind}.lock").write_text("results/mini/metrics.parquet\n")

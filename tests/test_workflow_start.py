@@ -115,7 +115,7 @@ def test_the_slurm_profile_is_found_by_name_and_gives_only_trainings_a_gpu_parti
 
 @pytest.fixture(scope="module")
 def stubbed(official):
-    """The same with a training that only reports, on one thread: only GPUs are scarce."""
+    """The official checkout with a training that only reports, on one thread: only GPUs are scarce."""
     (official.folder / "mine.yaml").write_text('extends: paper\nlabel: ""\ndata: official\nexecution: {threads: 1}\n')
     (official.folder / "stub.sh").write_text(STUB)
     outputs = "mkdir -p {output.checkpoints:q} {output.predictions:q}; touch {output[0]:q} {output[1]:q} {output[2]:q}"

@@ -105,9 +105,9 @@ def check_data(
 
     from sadetr.configuration import load_scale
     from sadetr.data.sources import load_sources
-    from sadetr.data.verification.checks import check_data
-    from sadetr.data.verification.rendering import print_report, render_html
     from sadetr.files import atomic_write_text
+    from sadetr.verification.checks import check_data
+    from sadetr.verification.rendering import print_report, render_html
 
     layout = make_layout(scale, results, data_root)
     dataset, root = resolve_dataset(setting, scale), layout.data_root

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sadetr.clips import clips_per_label, misfit
 from sadetr.data.clip_labels import MOST_CLIPS, clip_count, faults, find_clip_length, fitting_clip_length
 from sadetr.data.jsonl import Row, RowError, read_rows
+from sadetr.data.query import Query
 from sadetr.data.time_units import FEWEST, doubt_annotations
 from sadetr.files import atomic_write_text
 from sadetr.settings import AnnotationRules, WindowOverrun
@@ -31,31 +32,11 @@ INCONVERTIBLE = "labels cannot be converted to the features' clips"
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """One query with its ground truth; a part that the file does not have is None."""
-
-    qid: int | str
-    query: str
-    vid: str
-    duration: float
-    """Seconds."""
-    windows: NDArray[np.float64] | None
-    """(n, 2) start and end in seconds, start < end."""
-    relevant_clip_ids: NDArray[np.int64] | None
-    """(m,) clips inside the windows, ascending; None without saliency."""
-    saliency: NDArray[np.int64] | None
-    """(m, 3) one score from 0 to 4 per annotator."""
-    label_clip_length: float | None = None
-    """Seconds per clip that ``relevant_clip_ids`` count; None: as many as the features' clips. Whoever needs labels of
-    clips of another length asks :func:`sadetr.data.clip_labels.clip_labels`."""
-
-
-@dataclass(frozen=True, slots=True)
 class ParsedRow:
     """One valid row, and what was done to it."""
 
     line: int
-    """In the file, 1-based."""
+    """Number of its line in the file, 1-based."""
     query: Query
     overruns: tuple[float, ...] = ()
     """Seconds by which windows ended after the video, each of which was clamped."""

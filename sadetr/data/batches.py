@@ -11,8 +11,8 @@ from sadetr.data.annotations import Query
 from sadetr.data.labels import Draws, Labels
 from sadetr.data.store import FeatureStore
 from sadetr.models.interface import Batch
+from sadetr.randomness import Streams
 from sadetr.settings import DatasetSettings
-from sadetr.training.reproducibility import Streams
 
 
 class Split:

@@ -7,16 +7,13 @@ they are unions of labelled clips.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.clips import clips_per_label, misfit
+from sadetr.data.query import Query
 from sadetr.errors import DataError
-
-if TYPE_CHECKING:
-    from sadetr.data.annotations import Query
 
 TOLERANCE = 1e-6
 """Share of a clip that counts as a whole one: rounding."""
@@ -36,7 +33,7 @@ class Fault:
     """The first thing that is wrong with the clip ids of one query, under some clip length."""
 
     index: int
-    """Of the query."""
+    """Which of the queries it is."""
     text: str
     certain: bool
     """False where clips of a window merely lack labels."""
@@ -47,7 +44,7 @@ def clip_count(duration: float, clip_length: float) -> int:
     return int(duration / clip_length + TOLERANCE)
 
 
-def clip_labels(query: "Query", clip_length: float) -> tuple[IntArray, IntArray]:
+def clip_labels(query: Query, clip_length: float) -> tuple[IntArray, IntArray]:
     """Labelled clips (m,) of ``clip_length`` seconds, ascending, and their scores (m, 3).
 
     Where a label holds for several such clips, each of them gets its scores. Clips that the video does not hold whole
@@ -67,7 +64,7 @@ def clip_labels(query: "Query", clip_length: float) -> tuple[IntArray, IntArray]
     return ids[inside], np.repeat(query.saliency, clips, axis=0)[inside]
 
 
-def find_clip_length(queries: "Sequence[Query]", clip_length: float) -> float:
+def find_clip_length(queries: Sequence[Query], clip_length: float) -> float:
     """The clip length that ids and windows agree on.
 
     ``clip_length`` itself if nothing contradicts it, else the length under which the fewest queries are at fault, of
@@ -86,13 +83,13 @@ def _count(found: Sequence[Fault]) -> tuple[int, int]:
     return sum(fault.certain for fault in found), len(found)
 
 
-def fitting_clip_length(queries: "Sequence[Query]", clip_length: float) -> float | None:
+def fitting_clip_length(queries: Sequence[Query], clip_length: float) -> float | None:
     """Another clip length than ``clip_length`` under which no query is at fault; None where there is none."""
     found = find_clip_length(queries, clip_length)
     return None if found == clip_length or faults(queries, found) else found
 
 
-def faults(queries: "Sequence[Query]", clip_length: float) -> list[Fault]:
+def faults(queries: Sequence[Query], clip_length: float) -> list[Fault]:
     """What contradicts ``relevant_clip_ids`` that count clips of ``clip_length`` seconds, query by query.
 
     Every id is a whole clip of the video; every labelled clip touches a window; and, not certainly a fault, every whole
@@ -115,7 +112,7 @@ def faults(queries: "Sequence[Query]", clip_length: float) -> list[Fault]:
 
 
 def _compare_with_windows(
-    queries: "Sequence[Query]",
+    queries: Sequence[Query],
     owners: IntArray,
     ids: IntArray,
     counts: IntArray,
@@ -156,7 +153,7 @@ def _touched(windows: NDArray[np.float64], clip_length: float) -> IntArray:
     return np.clip(np.stack((first, last), 1), 0, MOST_CLIPS).astype(np.int64)
 
 
-def _explain(query: "Query", count: int, clip_length: float) -> tuple[str, bool]:
+def _explain(query: Query, count: int, clip_length: float) -> tuple[str, bool]:
     """Text of the first fault, and whether it is certain."""
     ids = set(query.relevant_clip_ids.tolist())
     if beyond := [clip for clip in sorted(ids) if clip >= count]:
@@ -180,7 +177,7 @@ def _seconds(clip: int, clip_length: float) -> str:
     return f"which lasts from {clip * clip_length:g} to {(clip + 1) * clip_length:g} s by clips of {clip_length:g} s"
 
 
-def _candidates(queries: "Sequence[Query]", clip_length: float) -> list[float]:
+def _candidates(queries: Sequence[Query], clip_length: float) -> list[float]:
     """Lengths that the windows suggest: their length per labelled clip, as it is and rounded to likely ones."""
     shares = [
         _covered_seconds(query.windows) / len(query.relevant_clip_ids)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sadetr.data.verification import manifest
-from sadetr.data.verification.parallel import in_parallel
+from sadetr.data import manifest
+from sadetr.data.parallel import in_parallel
 from sadetr.errors import DataError, ResultsError
 from sadetr.files import atomic_write_text
 from sadetr.provenance import fingerprint
@@ -29,7 +29,7 @@ class Stamp(NamedTuple):
     bytes: int
     modified: int
     changed: int
-    """Of the entry itself: it moves too where a file is overwritten and its former time restored."""
+    """When the entry itself changed: this moves too where a file is overwritten and its former time restored."""
 
 
 UNKNOWN = Stamp(-1, -1, -1)
@@ -43,7 +43,7 @@ class Known(NamedTuple):
 
     @property
     def entry(self) -> dict[str, Any]:
-        """As a feature store lists it among its sources."""
+        """The file as a feature store lists it among its sources."""
         return {"bytes": self.stamp.bytes, "sha256": self.sha256}
 
 

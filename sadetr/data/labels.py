@@ -116,7 +116,7 @@ def covered_clips(windows: NDArray[np.float64], clip_length: float) -> IntArray:
 
 
 def window_clips(query: Query, length: int) -> IntArray:
-    """Clips that count as salient in a query's first window: CG-DETR's recipe (spec/method.md 3.3, D23).
+    """Clips that count as salient in a query's first window: CG-DETR's recipe (wjun0830/CGDETR, D23).
 
     A clip lasts duration / L_b here, and a clip that the window leaves before its end does not count, unless it is the
     only one.

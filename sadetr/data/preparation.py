@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from sadetr.data import manifest
 from sadetr.data.annotations import Query, read_annotations, tell
+from sadetr.data.arrays import DAMAGE
 from sadetr.data.inputs import Known, Reading
 from sadetr.data.places import check_names, present, spelled_otherwise
 from sadetr.data.store import StoreWriter
-from sadetr.data.verification import manifest
-from sadetr.data.verification.arrays import DAMAGE
 from sadetr.data.words import look_up, read_word_vectors, split_words
 from sadetr.disguise import NPY, NPZ, disguise, is_companion
 from sadetr.errors import DataError

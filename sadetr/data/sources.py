@@ -67,7 +67,7 @@ class Archive(Record):
     file: str
     """Name under which it is downloaded."""
     size: str
-    """For people: "8 GB"."""
+    """Size as people read it: "8 GB"."""
     bytes: int | None = None
     url: str | None = None
     """Direct address, where there is one."""
@@ -75,7 +75,7 @@ class Archive(Record):
     """Addresses for a browser, where there is no direct one; in order of preference."""
     sha256: str | None = None
     md5: str | None = None
-    """As somebody published it; a sha256 is checked instead where it is known."""
+    """Checksum that somebody published; a sha256 is checked instead where it is known."""
     provides: dict[str, str]
     """Folder or file in the archive, at whatever depth -> folder or file below ``features/<setting>/``."""
     note: str = ""
@@ -88,9 +88,9 @@ class Sources(Record):
     annotations_from: str | None = None
     """Setting whose annotation files these are."""
     annotations: dict[str, AnnotationSource] = Field(default_factory=dict)
-    """By file name."""
+    """Annotation file -> what is known about it."""
     clips: dict[str, ClipStatistics] = Field(default_factory=dict)
-    """By annotation file name."""
+    """Annotation file -> its statistics in clips."""
     clip_length: float | None = None
     """Seconds per clip that ``clips`` counts: those of the official features."""
     short_features: dict[str, list[int | str]] = Field(default_factory=dict)

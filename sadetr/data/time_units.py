@@ -19,7 +19,7 @@ SHORTEST_VIDEO = 4.0
 MILLISECONDS = 1 / 500
 """Share of their videos within which all windows end where durations count milliseconds, and more."""
 FRAMES = 1 / 20
-"""The same where durations may count frames."""
+"""Share of their videos within which all windows end where durations may count frames."""
 LONGEST_VIDEO = 10_800.0
 """Median duration in seconds from which on durations are doubtful."""
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.labelling import labelled_in, left_out_of_scores, scored_parts
@@ -25,8 +25,16 @@ from sadetr.evaluation.units import PredictionFile, check_windows_of, read_forei
 from sadetr.files import atomic_write_text
 from sadetr.settings import DatasetSettings
 
-if TYPE_CHECKING:
-    from sadetr.training.predictor import Predictor
+
+class Predictor(Protocol):
+    """What predicts queries without a prediction file: a network with weights, say."""
+
+    @property
+    def name(self) -> str:
+        """Where the predictions come from, for readers."""
+
+    def __call__(self, queries: Sequence[Query]) -> list[dict[str, Any]]:
+        """Submission rows of ``queries``, in their order."""
 
 
 def evaluate_command(
@@ -37,7 +45,7 @@ def evaluate_command(
     train_annotations: Path | None = None,
     out: Path | None = None,
     *,
-    predictor: "Predictor | None" = None,
+    predictor: Predictor | None = None,
     format: str = "flat",
     bootstrap: int | None = None,
     against: Path | None = None,
@@ -47,10 +55,10 @@ def evaluate_command(
     """Score one prediction file, or a baseline, and print the metrics.
 
     Args:
-        dataset: the benchmark's setting.
+        dataset: the benchmark setting.
         annotations: ground truth.
         predictions, baseline, predictor: exactly one of them: a file for the same split, a name from the baselines, or
-            a network with weights.
+            whatever else predicts the annotated queries.
         train_annotations: what a baseline may learn from.
         out: JSON file for all metrics; in the format "flat" with intervals and comparison where asked for.
         format: "flat" (unrounded), "moment-detr" or "cg-detr" (those evaluators' structure).
@@ -122,7 +130,7 @@ def submit_command(
     """Validate two prediction files line by line and pack them into the zip that the evaluation server took.
 
     Args:
-        dataset: the benchmark's setting.
+        dataset: the benchmark setting.
         val, test: prediction files.
         val_annotations, test_annotations: the splits that they must cover; labels are not needed.
         out: the zip.

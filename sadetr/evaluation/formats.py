@@ -30,7 +30,7 @@ def moment_detr_json(metrics: Metrics) -> dict[str, Any]:
 
 
 def cg_detr_json(metrics: Metrics) -> dict[str, Any]:
-    """The same structure as CG-DETR's evaluator writes it: with mIoU, and R1 from 0.3."""
+    """The structure that CG-DETR's evaluator writes: Moment-DETR's with mIoU, and R1 from 0.3."""
     return _official_json(metrics, RECALL_THRESHOLDS, mean_iou=True)
 
 

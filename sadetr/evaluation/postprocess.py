@@ -1,4 +1,4 @@
-"""From predicted spans to the windows of a submission (docs/metrics.md, "Post-processing")."""
+"""Turns predicted spans into the windows of a submission (docs/metrics.md, "Post-processing")."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

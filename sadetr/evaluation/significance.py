@@ -148,5 +148,5 @@ def _block_sizes(draws: int, count: int) -> Iterator[int]:
 
 
 def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means; NaN where nothing was counted."""
+    """Quotients of sums and counts: means; NaN where nothing was counted."""
     return np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)

@@ -31,7 +31,7 @@ class Checked:
 
     @property
     def notes(self) -> list[str]:
-        """One sentence per kind."""
+        """What is unusual, one sentence per kind."""
         return [
             f"{what}: {len(lines):,} of {self.count:,} lines (first: line {lines[0]})"
             for what, lines in self.unusual.items()

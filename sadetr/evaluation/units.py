@@ -1,4 +1,4 @@
-"""In which unit a prediction file is: seconds or not, and the clips of its saliency (docs/metrics.md, "Units").
+"""Finds the unit of a prediction file: seconds or not, and the clips of its saliency (docs/metrics.md, "Units").
 
 Rules are about whole files. What no honest predictor writes in seconds is an error; what may be meant is a hint.
 """
@@ -22,7 +22,7 @@ from sadetr.settings import DatasetSettings
 BEHIND = 0.25
 """Share of lines with a window behind its video that no file in seconds reaches."""
 GAIN, LIKELY_GAIN = 0.3, 0.15
-"""By how much IoU grows if windows are read in another unit, where that is certain and where it is likely."""
+"""Gain in IoU from reading windows in another unit that makes this certain, and one that makes it likely."""
 BETTER, BETTER_OF_MANY = 0.9, 0.6
 """Share of lines that must not lose by it; of many lines, among which chance evens out, fewer."""
 MANY = 20
@@ -33,7 +33,7 @@ FEWEST_SCORES = 8
 CLIP_LENGTH_TOLERANCE = 0.05
 """Share by which a clip length may differ and still be the same."""
 SAME = 1e-3
-"""Up to which windows, in seconds or fractions, are the same: files carry four decimals."""
+"""Difference up to which windows, in seconds or fractions, are the same: files carry four decimals."""
 FRAME_RATES = (24.0, 25.0, 29.97, 30.0)
 
 Predictions = Sequence[Mapping[str, Any]]

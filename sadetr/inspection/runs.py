@@ -39,7 +39,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting whose value is not the full model's, with the files that say so."""
+    """A key of the settings whose value is not the full model's, with the files that say so."""
 
     key: str
     value: Any
@@ -159,12 +159,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def row_metrics(use: Use, results: ScaleResults, checkpoints: tuple[str, ...]) -> list[MetricLine]:
     """The row's metrics as its table shows them, for every checkpoint."""
-    experiment, row = use.experiment, use.row
+    split, runs = use.experiment.split, use.row.runs
     return [
-        MetricLine(
-            experiment.split, metric, _paper(use, metric), _scores(experiment, row, metric, results, checkpoints)
-        )
-        for metric in experiment.metrics
+        MetricLine(split, metric, _paper(use, metric), _scores(runs, split, metric, results, checkpoints))
+        for metric in use.experiment.metrics
     ]
 
 
@@ -173,25 +171,11 @@ def run_metrics(
 ) -> list[MetricLine]:
     """Everything that is reported of one run; the paper's number is that of the first row that has one."""
     lines = []
-    row = Row(str(run), {}, (run,), checkpoints[0], None)
     for split in splits:
-        experiment = Experiment(
-            name=str(run),
-            kind="table",
-            number=0,
-            layout="metrics",
-            title="",
-            split=split,
-            checkpoint=checkpoints[0],
-            metrics=METRICS,
-            label_columns=(),
-            rows=(row,),
-            note="",
-        )
         for metric in METRICS:
             values = (_paper(use, metric) for use in uses if use.experiment.split == split and len(use.row.runs) == 1)
             paper = next((value for value in values if value is not None), None)
-            line = MetricLine(split, metric, paper, _scores(experiment, row, metric, results, checkpoints))
+            line = MetricLine(split, metric, paper, _scores((run,), split, metric, results, checkpoints))
             known = any(score.state in ("scored", "no labels") for score in line.scores.values())
             if known or paper is not None:
                 lines.append(line)
@@ -199,9 +183,9 @@ def run_metrics(
 
 
 def _scores(
-    experiment: Experiment, row: Row, metric: str, results: ScaleResults, checkpoints: tuple[str, ...]
+    runs: tuple[RunId, ...], split: str, metric: str, results: ScaleResults, checkpoints: tuple[str, ...]
 ) -> dict[str, Score]:
-    return {name: results.score(experiment, replace(row, checkpoint=name), metric) for name in checkpoints}
+    return {name: results.score(runs, split, name, metric) for name in checkpoints}
 
 
 def _paper(use: Use, metric: str) -> PaperValue | None:

@@ -136,7 +136,7 @@ def _qualitative(
 
 
 def _seeds(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
-    """As ``metrics``, with tests of the differences over seeds."""
+    """One row per run as in ``metrics``, with tests of the differences over seeds."""
     return write_seeds(experiment, scale, source, paper_table(experiment), source.folder / "tables")
 
 

@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 
 from sadetr.configuration import ScaleSettings
 from sadetr.experiments import Experiment, Row
-from sadetr.reporting.markup import csv_text, escape_html, escape_markdown, html_page, markdown_banner, markdown_grid
+from sadetr.markup import csv_text, escape_html, escape_markdown, html_page, markdown_banner, markdown_grid
 from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances
 from sadetr.reporting.requirements import compared_value, needed_tolerance
@@ -107,7 +107,7 @@ def compare(
     for experiment, table in experiments:
         for row in experiment.rows:
             for metric in experiment.metrics if row.runs else ():
-                score = results.score(experiment, row, metric)
+                score = results.score(row.runs, experiment.split, row.checkpoint, metric)
                 cells.append(_trained_cell(experiment, row, metric, table, scale, score, tolerances))
             for metric in experiment.metrics if row.rescored else ():
                 score = results.rescored(row.rescored, metric)

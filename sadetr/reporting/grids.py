@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sadetr.files import atomic_write_text
-from sadetr.reporting.markup import (
+from sadetr.markup import (
     csv_text,
     escape_html,
     escape_latex,

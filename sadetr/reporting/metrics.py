@@ -19,7 +19,7 @@ from sadetr.configuration import ScaleSettings
 from sadetr.data.labelling import part_of
 from sadetr.disguise import PARQUET, disguise
 from sadetr.errors import ResultsError
-from sadetr.experiments import Experiment, Predictions, Row, RunId
+from sadetr.experiments import Predictions, RunId
 from sadetr.files import atomic_path
 from sadetr.layout import Layout, RunFolder
 
@@ -224,17 +224,17 @@ class ScaleResults:
         """Files of a run."""
         return self.layout.run(run)
 
-    def score(self, experiment: Experiment, row: Row, metric: str) -> Score:
-        """Our number for one cell, over the row's seeds.
+    def score(self, runs: Sequence[RunId], split: str, checkpoint: str, metric: str) -> Score:
+        """Our number for one cell, over runs that differ by their seed alone.
 
         Raises:
             ResultsError: a metrics file is unreadable, or was made at another scale or from other data.
         """
-        scores = [self._values(run) for run in row.runs]
-        key = (experiment.split, row.checkpoint, metric)
+        scores = [self._values(run) for run in runs]
+        key = (split, checkpoint, metric)
         found = [score[key] for score in scores if score is not None and key in score]
         values = [value for value in found if value is not None]
-        share = (experiment.split, row.checkpoint, LABELLED[part_of(metric)])
+        share = (split, checkpoint, LABELLED[part_of(metric)])
         labelled = min((score.get(share, 100.0) for score in scores if score is not None), default=100.0)
         if values:
             std = statistics.stdev(values) if len(values) > 1 else None
@@ -243,14 +243,14 @@ class ScaleResults:
         state = empty if found else "not run" if all(score is None for score in scores) else "not evaluated"
         return Score(None, None, len(found), len(scores), state, labelled)
 
-    def seed_values(self, experiment: Experiment, row: Row, metric: str) -> dict[int, float]:
+    def seed_values(self, runs: Sequence[RunId], split: str, checkpoint: str, metric: str) -> dict[int, float]:
         """Our numbers behind one cell: seed -> value in percent, for the seeds that are trained and evaluated.
 
         Raises:
             ResultsError: as :meth:`score`.
         """
-        key = (experiment.split, row.checkpoint, metric)
-        values = {run.seed: (self._values(run) or {}).get(key) for run in row.runs}
+        key = (split, checkpoint, metric)
+        values = {run.seed: (self._values(run) or {}).get(key) for run in runs}
         return {seed: value for seed, value in values.items() if value is not None}
 
     def _values(self, run: RunId) -> _Values | None:

@@ -125,7 +125,7 @@ class Tolerances(Record):
     __pydantic_extra__: dict[str, Tolerance]
 
     rescored: Tolerance
-    """Of published predictions, in either direction."""
+    """Tolerance of published predictions, in either direction."""
     settings: dict[str, dict[str, Tolerance]] = Field(default_factory=dict)
     """Benchmark setting -> metric -> tolerance there."""
 

@@ -43,7 +43,7 @@ class Prediction:
     """(n, 2) seconds, best first, at most as many as there are ground-truth windows (one without labels); None = not
     run."""
     iou: float | None
-    """Of the first window with its best ground-truth window; None without a window or without labels."""
+    """IoU of the first window with its best ground-truth window; None without a window or without labels."""
     saliency: NDArray[np.float64] | None
     """(L,) scaled to [0, 1] within the video, one value per clip."""
     clip_length: float

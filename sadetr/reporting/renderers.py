@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sadetr.files import atomic_write_text
-from sadetr.reporting.markup import (
+from sadetr.markup import (
     csv_text,
     escape_html,
     escape_latex,

@@ -1,7 +1,7 @@
 """What an experiment must have to be scored, rendered and compared: asked when the work is planned and when it is done.
 
-Everything here follows from settings files and the paper's numbers, so that planning refuses before anything is trained
-what a renderer would refuse after it. To add a requirement of a layout, add it to :data:`NEEDS`. Free of torch.
+Everything here follows from configuration files and the paper's numbers, so that planning refuses before anything is
+trained what a renderer would refuse after it. To add a requirement of a layout, add it to :data:`NEEDS`. Free of torch.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from sadetr.configuration import ScaleSettings, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.evaluation.scorer import metric_names
-from sadetr.experiments import Experiment, Row, RunId
+from sadetr.experiments import Experiment, Row, RunId, run_settings
 from sadetr.layering import find
 from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances, load_paper_table, load_tolerances
+from sadetr.reporting.settings_columns import COLUMNS, load_paper_settings, paper_key
 
 REFERENCE = "full"
 """Row that the others are compared with, where a layout compares rows."""
@@ -243,9 +244,21 @@ def _one_axis(experiment: Experiment, scale: ScaleSettings) -> None:
 
 
 def _printed_settings(experiment: Experiment, scale: ScaleSettings) -> None:
-    from sadetr.reporting.settings_table import check_settings  # reads metrics too, which takes a while to import
-
-    check_settings(experiment, scale)
+    """The paper's file has every row and column, and every run's method what the columns are read from."""
+    paper_file = find("paper", f"{experiment.name}.csv")
+    paper = load_paper_settings(paper_file)
+    for row in experiment.rows:
+        paper_key(row, paper, paper_file)
+        run = only_run(experiment, row)
+        settings = run_settings(run, scale.reference).model_dump(mode="json")
+        for column, read in COLUMNS.items():
+            try:
+                read(settings)
+            except (KeyError, TypeError, ValueError):
+                raise SettingsError(
+                    f"{_file(experiment)}: row {row.key!r}: method {run.method!r} has no value for the column "
+                    f"{column!r} of layout 'settings'; leave the row out"
+                ) from None
 
 
 NEEDS: dict[str, Needs] = {

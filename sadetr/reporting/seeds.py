@@ -10,15 +10,15 @@ from pathlib import Path
 
 from sadetr.configuration import ScaleSettings
 from sadetr.experiments import Experiment, Row
+from sadetr.markup import csv_text, html_page
 from sadetr.reporting.grids import Grid, grid_html_body, grid_latex, grid_markdown, write_texts
-from sadetr.reporting.markup import csv_text, html_page
 from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.paper import PaperTable
 from sadetr.reporting.renderers import html_body, render_csv, render_latex, render_markdown
 from sadetr.reporting.tables import ABSENT, Table, build_table
 
 LEVEL = 0.05
-"""Of the tests; their intervals cover 1 - LEVEL."""
+"""Significance level of the tests; their intervals cover 1 - LEVEL."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def seed_tests(
 
 
 def _ours(experiment: Experiment, row: Row, metric: str, results: ScaleResults) -> Sample:
-    score = results.score(experiment, row, metric)
-    count = len(results.seed_values(experiment, row, metric))
+    score = results.score(row.runs, experiment.split, row.checkpoint, metric)
+    count = len(results.seed_values(row.runs, experiment.split, row.checkpoint, metric))
     return Sample(row.labels[experiment.label_columns[0]], score.mean, score.std, count, score.state)
 
 

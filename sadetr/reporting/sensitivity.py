@@ -39,11 +39,14 @@ def sensitivity_table(experiment: Experiment, scale: ScaleSettings, results: Sca
     """
     reference = reference_row(experiment)
     rows = {row.key: row for row in experiment.rows if row is not reference}
-    baseline = [results.score(experiment, reference, metric) for metric in experiment.metrics]
+    baseline = [
+        results.score(reference.runs, experiment.split, reference.checkpoint, metric) for metric in experiment.metrics
+    ]
     effects = {
         key: [
             paired_effect(
-                results.seed_values(experiment, row, metric), results.seed_values(experiment, reference, metric)
+                results.seed_values(row.runs, experiment.split, row.checkpoint, metric),
+                results.seed_values(reference.runs, experiment.split, reference.checkpoint, metric),
             )
             for metric in experiment.metrics
         ]
@@ -51,7 +54,8 @@ def sensitivity_table(experiment: Experiment, scale: ScaleSettings, results: Sca
     }
     cells = [(*reference.labels.values(), *map(_score, baseline))]
     for key, row in rows.items():
-        states = [results.score(experiment, row, metric).state for metric in experiment.metrics]
+        scores = (results.score(row.runs, experiment.split, row.checkpoint, each) for each in experiment.metrics)
+        states = [score.state for score in scores]
         found = zip(effects[key], states, strict=True)
         cells.append((*row.labels.values(), *(_effect(each, row, state) for each, state in found)))
     return Grid(

@@ -1,78 +1,19 @@
 """Table 9: the settings that runs were trained with, cell by cell beside the paper's."""
 
-import csv
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sadetr.configuration import ScaleSettings
-from sadetr.disguise import CSV, disguise
-from sadetr.errors import ResultsError, SettingsError
+from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, Row, run_settings
-from sadetr.layering import find
 from sadetr.layout import RunFolder
 from sadetr.reporting.grids import Grid
 from sadetr.reporting.metrics import ScaleResults
-from sadetr.reporting.requirements import only_run
-
-STREAMS = {"slowfast": "SF", "clip": "C", "vgg": "VGG"}
-"""Name of a video stream -> the paper's abbreviation."""
-TEXTS = {"clip": "CLIP", "glove": "GloVe"}
-"""First word of a token folder or a file of word vectors -> the paper's name."""
-
-
-def _at(*path: str) -> Callable[[dict[str, Any]], float]:
-    def read(settings: dict[str, Any]) -> float:
-        value: Any = settings
-        for key in path:
-            value = value[key]
-        return float(value)
-
-    return read
-
-
-def _video(settings: dict[str, Any]) -> str:
-    names = [stream["name"] for stream in settings["dataset"]["video_streams"]]
-    return "+".join(STREAMS.get(name, name) for name in names)
-
-
-def _text(settings: dict[str, Any]) -> str:
-    stream = settings["dataset"]["text_stream"]
-    source = stream["file"] if stream["kind"] == "words" else stream["directory"]
-    word = source.replace(".", "_").partition("_")[0]
-    return TEXTS.get(word, word)
-
-
-def _sigma_n(settings: dict[str, Any]) -> float:
-    noise = settings["model"]["dn"]
-    return noise["sigma_p"] + noise["margin_start"]
-
-
-COLUMNS: dict[str, Callable[[dict[str, Any]], str | float]] = {
-    "Vid": _video,
-    "Txt": _text,
-    "BS": _at("training", "batch_size"),
-    "Epoch": _at("training", "epochs"),
-    "LR": _at("training", "learning_rate"),
-    "N_q": _at("model", "num_moment_queries"),
-    "N_n": _at("model", "dn", "groups"),
-    "N_s": _at("model", "enhance", "samples"),
-    "α": _at("model", "gauss", "alpha"),
-    "σ_p": _at("model", "dn", "sigma_p"),
-    "σ_n": _sigma_n,
-    "λ_L1": _at("model", "loss", "l1"),
-    "λ_gIoU": _at("model", "loss", "giou"),
-    "w_q": _at("model", "loss", "matched_quality"),
-    "δ_q": _at("model", "loss", "quality_margin"),
-    "λ_A": _at("model", "loss", "align"),
-    "λ_S": _at("model", "loss", "saliency"),
-    "λ_M": _at("model", "loss", "moment"),
-    "λ_Q": _at("model", "loss", "quality"),
-}
-"""The paper's column -> how it is read from the resolved settings of a run."""
+from sadetr.reporting.settings_columns import COLUMNS, load_paper_settings, paper_key
 
 
 @dataclass(frozen=True)
@@ -104,42 +45,13 @@ def settings_rows(
         SettingsError: the paper's file lacks a row or column.
         ResultsError: a run's settings are unreadable.
     """
-    paper = _load_paper(paper_file)
+    paper = load_paper_settings(paper_file)
     for row in experiment.rows:
-        key = _paper_key(row, paper, paper_file)
+        key = paper_key(row, paper, paper_file)
         settings, source = _used(row, scale, results)
         ours = {column: _printed(read(settings)) for column, read in COLUMNS.items()}
         label = " ".join(row.labels.values())
         yield SettingsRow(row.key, label, source, ours, paper[key], paper[key]["note"])
-
-
-def check_settings(experiment: Experiment, scale: ScaleSettings) -> None:
-    """Refuse what :func:`settings_rows` could not show.
-
-    Raises:
-        SettingsError: the paper's file lacks a row or column, a row has not one run, or its method lacks a setting.
-    """
-    paper_file = find("paper", f"{experiment.name}.csv")
-    paper = _load_paper(paper_file)
-    for row in experiment.rows:
-        _paper_key(row, paper, paper_file)
-        settings = run_settings(run := only_run(experiment, row), scale.reference).model_dump(mode="json")
-        for column, read in COLUMNS.items():
-            try:
-                read(settings)
-            except (KeyError, TypeError, ValueError):
-                place = f"{find('experiments', f'{experiment.name}.yaml')}: row {row.key!r}"
-                raise SettingsError(
-                    f"{place}: method {run.method!r} has no setting for the column {column!r} of layout 'settings'; "
-                    "leave the row out"
-                ) from None
-
-
-def _paper_key(row: Row, paper: dict[str, dict[str, str]], paper_file: Path) -> str:
-    key = row.paper or row.key
-    if key not in paper:
-        raise SettingsError(f"{paper_file}: no row {key!r}; rows here: {', '.join(paper)}")
-    return key
 
 
 def _used(row: Row, scale: ScaleSettings, results: ScaleResults) -> tuple[dict[str, Any], str]:
@@ -157,17 +69,6 @@ def _used(row: Row, scale: ScaleSettings, results: ScaleResults) -> tuple[dict[s
             f"{path}: not the settings of a run ({error!r}). Delete the folder and train again."
         ) from error
     return settings, "run"
-
-
-def _load_paper(path: Path) -> dict[str, dict[str, str]]:
-    try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            if reader.fieldnames != ["row", *COLUMNS, "note"]:
-                raise SettingsError(f"{path}: the first line must be {','.join(['row', *COLUMNS, 'note'])!r}")
-            return {record["row"]: record for record in reader}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{path}: {disguise(path, CSV) or f'cannot be read ({error})'}") from error
 
 
 def _printed(value: str | float) -> str:

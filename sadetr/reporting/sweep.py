@@ -1,4 +1,4 @@
-"""Figures with one point per row: a metric against a setting, Figure 6's number of noise groups say."""
+"""Figures with one point per row: a metric against one value of the settings, Figure 6's number of noise groups say."""
 
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ def sweep_figure(experiment: Experiment, scale: ScaleSettings, results: ScaleRes
 
     (metric,), (label,) = experiment.metrics, experiment.label_columns
     places = {row.key: place_of(experiment, row) for row in experiment.rows}
-    scores = {row.key: results.score(experiment, row, metric) for row in experiment.rows}
+    scores = {row.key: results.score(row.runs, experiment.split, row.checkpoint, metric) for row in experiment.rows}
     there = [row for row in experiment.rows if scores[row.key].mean is not None]
     missing: dict[str, list[str]] = {}
     for row in experiment.rows:

@@ -140,7 +140,7 @@ def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResu
     footnotes = _Footnotes()
     rows = []
     for row, values in zip(experiment.rows, printed, strict=True):
-        scores = [results.score(experiment, row, metric) for metric in experiment.metrics]
+        scores = [results.score(row.runs, experiment.split, row.checkpoint, metric) for metric in experiment.metrics]
         shared = _shared_note(values)
         cells = tuple(
             Cell(
@@ -243,7 +243,7 @@ def _label_remarks(experiment: Experiment, results: ScaleResults) -> list[str]:
         for row in experiment.rows
         for metric in experiment.metrics
         for score in (
-            *([results.score(experiment, row, metric)] if row.runs else ()),
+            *([results.score(row.runs, experiment.split, row.checkpoint, metric)] if row.runs else ()),
             *([results.rescored(row.rescored, metric)] if row.rescored else ()),
         )
     ]

@@ -32,7 +32,7 @@ class TrainingState:
     """Everything that a training needs to go on after ``epoch`` finished epochs; random streams derive from it."""
 
     fingerprint: str
-    """Of code, settings and features: a state of another training is not continued."""
+    """Says which code, settings and features it is of: a state of another training is not continued."""
     epoch: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -71,7 +71,7 @@ class TrainingState:
         return state
 
     def _parts(self) -> dict[str, Weights]:
-        """Prefix in the file -> tensors."""
+        """The tensors by the prefix that they have in the file."""
         chosen = {f"chosen/{name}": chosen.weights for name, chosen in self.chosen.items()}
         return {"weights": self.weights, "optimiser": self.optimiser, **chosen}
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 LEAST_SPREAD = 0.01
-"""Of the video's length: spans that differ by less between queries hardly depend on what was asked."""
+"""Share of the video's length: spans that differ by less between queries hardly depend on what was asked."""
 LEAST_SCORE = 0.01
 PATIENCE = 5
 """Validations in a row that a condition must hold for before it is worth a warning; the last epoch needs no other."""
@@ -63,7 +63,7 @@ class ObservedPredictions:
         self._best.append(np.abs(scores).max(1))
 
     def spread(self) -> float | None:
-        """See :func:`span_spread`."""
+        """The spread of the spans, as :func:`span_spread` defines it."""
         return span_spread(np.concatenate(self._spans))
 
     def best_score(self) -> float:

@@ -32,7 +32,7 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Rows with qid, query, vid, windows and saliency, in annotation order; the model returns to its mode.
 
-    Windows are decoded with the annotated duration (D58), ranked, and post-processed as the dataset setting says;
+    Windows are decoded with the annotated duration (D58), ranked, and post-processed as the benchmark setting says;
     saliency holds one score per clip of the features. ``observe`` is called with the spans (B, N_q, 2) and scores
     (B, N_q) of every batch as the network predicts them.
     """

@@ -39,7 +39,7 @@ class Predictor:
     """A network with weights, and the features that it reads once it is asked."""
 
     name: str
-    """For readers: where the weights come from."""
+    """Where the weights come from, for readers."""
     model: Method
     settings: RunSettings
     open_store: StoreOpener

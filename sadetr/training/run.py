@@ -24,12 +24,13 @@ from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
 from sadetr.layout import RunFolder
 from sadetr.models.interface import Method
 from sadetr.provenance import code_fingerprint, commit, config_fingerprint, system
+from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
 from sadetr.training.devices import claimed_device, device_name
 from sadetr.training.loop import Trainer
 from sadetr.training.prediction import predict
-from sadetr.training.reproducibility import Streams, make_deterministic
+from sadetr.training.reproducibility import make_deterministic
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _write_predictions(
     splits: dict[str, Split],
     device: torch.device,
 ) -> None:
-    """Of every checkpoint on every reported split; checkpoints of one epoch are predicted with once."""
+    """Write predictions of every checkpoint on every reported split; checkpoints of one epoch predict once."""
     names: dict[int, list[str]] = {}
     for name in settings.dataset.checkpoints:
         names.setdefault(epochs[name], []).append(name)

@@ -1,4 +1,4 @@
-"""A small dataset setting and one generated corpus of it, shared by the tests of this folder."""
+"""A small benchmark setting and one generated corpus of it, shared by the tests of this folder."""
 
 import shutil
 from pathlib import Path

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sadetr.data import manifest
 from sadetr.data.inputs import Inputs, Reading, look, remember
-from sadetr.data.verification import manifest
 from sadetr.errors import DataError
 
 NAMES = ("annotations/own/train.jsonl", "features/own/clip/part/a.npz", "features/own/clip/b.npz")

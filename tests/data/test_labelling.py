@@ -10,10 +10,10 @@ import pytest
 from sadetr.configuration import load_scale
 from sadetr.data.annotations import Query, read_annotations, write_annotations
 from sadetr.data.labelling import left_out_of_scores, left_out_of_training, refuse_unlabelled, trainable
-from sadetr.data.verification.checks import check_data
-from sadetr.data.verification.findings import Finding
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, Selection
+from sadetr.verification.checks import check_data
+from sadetr.verification.findings import Finding
 
 
 def query(qid: int, windows: bool = True, saliency: bool = True) -> Query:

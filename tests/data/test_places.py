@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from sadetr.configuration import load_scale
+from sadetr.data import manifest
 from sadetr.data.places import name_fault
 from sadetr.data.preparation import prepare
 from sadetr.data.store import FeatureStore
-from sadetr.data.verification import manifest
-from sadetr.data.verification.checks import check_data
-from sadetr.data.verification.findings import Report
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings
+from sadetr.verification.checks import check_data
+from sadetr.verification.findings import Report
 
 FEATURES = "features/small"
 STREAMS = ("slowfast_features", "clip_features")

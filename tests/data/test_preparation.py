@@ -231,7 +231,7 @@ BARE_FAULTS = {
 
 
 def as_bare_arrays(dataset: DatasetSettings, root: Path) -> DatasetSettings:
-    """The same data with the second stream in .npy files."""
+    """The small corpus with the second stream in .npy files."""
     for file in (root / FOLDER / "clip_features").iterdir():
         np.save(file.with_suffix(".npy"), np.load(file)["features"])
         file.unlink()

@@ -16,10 +16,10 @@ from sadetr.data.corpus import generate
 from sadetr.data.preparation import prepare
 from sadetr.data.simulation.timeline import Video, _described_level
 from sadetr.data.sources import ClipStatistics, Sources
-from sadetr.data.verification.checks import check_data
-from sadetr.data.verification.statistics import measure_clips
 from sadetr.errors import DataError, SettingsError
 from sadetr.settings import AnnotationRules, CorpusSettings, DatasetSettings, FeatureSettings, WindowOverrun
+from sadetr.verification.checks import check_data
+from sadetr.verification.statistics import measure_clips
 from tests.samples import SHARED
 
 OFFICIAL = AnnotationRules(clip_length=2.0, label_clip_length=2.0)
@@ -73,7 +73,7 @@ def test_labels_hold_for_every_feature_clip_inside_theirs(file):
 
 @given(st.integers(1, 12), st.integers(2, 40), st.data())
 def test_a_feature_clip_has_the_scores_of_the_label_clip_that_it_lies_in(clips, count, data):
-    """Also for clip lengths that are written with few digits, up to the end of the video."""
+    """This holds for clip lengths that are written with few digits too, up to the end of the video."""
     clip_length = round(2.0 / clips, 6)
     ids = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
     saliency = np.random.default_rng(0).integers(0, 5, (len(ids), 3))
@@ -112,7 +112,7 @@ def test_settings_refuse_labels_that_cannot_be_converted(tmp_path, clip_length, 
     with pytest.raises(SettingsError, match=r"own\.yaml.*clip_length .* does not divide label_clip_length 2 s"):
         resolve_dataset("qvhighlights", str(scale))
     override["qvhighlights"]["dataset"] |= {"saliency": "window", "highlights": False}
-    # Another file: settings files are read once.
+    # Another file: configuration files are read once.
     scale = tmp_path / "without.yaml"
     scale.write_text(yaml.dump({"extends": "paper", "label": "own", "data": "official", "settings": override}))
     resolve_dataset("qvhighlights", str(scale))

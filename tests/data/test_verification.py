@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from sadetr.configuration import ScaleSettings, load_scale, resolve_dataset
+from sadetr.data import manifest
 from sadetr.data.annotations import Query, read_annotations
+from sadetr.data.arrays import check_array
 from sadetr.data.preparation import prepare
 from sadetr.data.sources import AnnotationSource, Archive, Sources, Statistics, load_sources
-from sadetr.data.verification import manifest
-from sadetr.data.verification.arrays import check_array
-from sadetr.data.verification.checks import check_data
-from sadetr.data.verification.findings import Finding, Report
-from sadetr.data.verification.rendering import print_report, render_html
-from sadetr.data.verification.statistics import agree, measure, shown
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, VideoStream, WordVectors
+from sadetr.verification.checks import check_data
+from sadetr.verification.findings import Finding, Report
+from sadetr.verification.rendering import print_report, render_html
+from sadetr.verification.statistics import agree, measure, shown
 from tests.samples import SHARED
 
 Check = Callable[..., Report]

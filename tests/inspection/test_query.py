@@ -112,7 +112,7 @@ def test_attention_is_a_distribution_over_valid_clips(mode):
 
 
 def test_modulated_attention_is_equation_6():
-    """From the recorded masks and the logits of the layer's own arguments."""
+    """The attention follows from the recorded masks and the logits of the layer's own arguments."""
     model = small_model().eval()
     name = "refiner.layers.1.cross_attention"
     with torch.no_grad(), recorded_calls(model, [name]) as calls:

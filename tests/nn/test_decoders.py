@@ -13,7 +13,7 @@ WIDTH, HEADS = 16, 4
 
 
 def shaken(module: nn.Module) -> nn.Module:
-    """In double precision, with no constant parameter."""
+    """A module in double precision, with no constant parameter."""
     module = module.double()
     with torch.no_grad():
         for parameter in module.parameters():

@@ -1,6 +1,6 @@
 """The formulas of every component in plain numpy, float64, sample by sample: what parity is checked against twice.
 
-Written from the notes of the fixtures and from spec/method.md, not from the package. Each function takes a generator
+Written from the notes of the fixtures and from the papers, not from the package. Each function takes a generator
 and sizes, and returns tensors and options of a fixture: drawn inputs and the results that follow from them.
 """
 

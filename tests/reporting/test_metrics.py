@@ -121,29 +121,29 @@ def test_score_over_seeds(generated, experiment, write_run, results):
     row = experiment.rows[1]
     states = []
     for seed, value in enumerate((40.0, 41.0, 45.0)):
-        states.append(results(generated).score(experiment, row, "mAP").state)
+        states.append(results(generated).score(row.runs, experiment.split, row.checkpoint, "mAP").state)
         write_run(run_id("full", seed), generated, {"mAP": value})
-    score = results(generated).score(experiment, row, "mAP")
+    score = results(generated).score(row.runs, experiment.split, row.checkpoint, "mAP")
     assert states == ["not run", "scored", "scored"]
     assert (score.mean, score.found, score.wanted, score.complete) == (42.0, 3, 3, True)
     assert score.std == pytest.approx(7**0.5)  # squared deviations 4 + 1 + 9, over two degrees of freedom
-    assert results(generated).score(experiment, row, "HD_mAP").state == "not evaluated"
+    assert results(generated).score(row.runs, experiment.split, row.checkpoint, "HD_mAP").state == "not evaluated"
 
 
-def test_score_without_queries(generated, experiment, write_run, results):
+def test_score_without_queries(generated, write_run, results):
     write_run(run_id("plain"), generated, {"mAP": None})
-    score = results(generated).score(experiment, experiment.rows[0], "mAP")
+    score = results(generated).score((run_id("plain"),), "val", "best", "mAP")
     assert (score.mean, score.state, score.complete) == (None, "no queries", True)
 
 
-def test_score_refuses_a_run_of_other_data(generated, official, experiment, write_run, results):
+def test_score_refuses_a_run_of_other_data(generated, official, write_run, results):
     folder = write_run(run_id("plain"), generated, {"mAP": 40.0})
     copy = Path(str(folder).replace("mini", "paper"))
     copy.mkdir(parents=True)
     rows = [metric_row(run_id("plain"), generated, "mAP", 40.0, scale="paper")]
     write_run_metrics(rows, copy / "metrics.parquet")
     with pytest.raises(ResultsError, match="data = 'generated', expected 'official'"):
-        results(official).score(experiment, experiment.rows[0], "mAP")
+        results(official).score((run_id("plain"),), "val", "best", "mAP")
 
 
 def test_history(generated, write_run):

@@ -144,7 +144,7 @@ def elsewhere(table: str, row: str, metric: str) -> tuple[float, ...] | None:
 
 
 def ours(table: str) -> Rows:
-    """The same from the CSV."""
+    """The printed numbers as the CSV has them."""
     rows: Rows = {}
     for (row, metric), value in load_paper_table(table).values.items():
         numbers = tuple(number for number in (value.value, value.std) if number is not None)

@@ -238,7 +238,7 @@ def test_videos_that_cannot_be_read(tmp_path, monkeypatch, case):
 
 
 def test_a_video_file_is_read_at_the_centres_of_equal_parts(tmp_path, monkeypatch):
-    """With a stand-in for ffmpeg that draws the second it is asked for."""
+    """A stand-in for ffmpeg draws the second that it is asked for."""
     program = tmp_path / "bin/ffmpeg"
     program.parent.mkdir()
     code = "import sys, io; from PIL import Image; out = io.BytesIO(); second = float(sys.argv[4]); "

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sadetr.experiments import Row
-from sadetr.reporting.markup import escape_html, escape_latex, escape_markdown
+from sadetr.markup import escape_html, escape_latex, escape_markdown
 from sadetr.reporting.renderers import RENDERERS, render_csv, render_html, render_latex, render_markdown
 from sadetr.reporting.tables import build_table
 

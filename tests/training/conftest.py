@@ -57,7 +57,7 @@ class Workspace:
     scale: Path
 
     def settings(self, seed: int = 2018, variant: str = "full", **training: Any) -> RunSettings:
-        """Settings of a run; ``training`` replaces training settings."""
+        """Settings of a run; ``training`` replaces those of its training."""
         settings = resolve("qvhighlights", "sa_detr", variant, seed, str(self.scale))
         return settings.model_copy(update={"training": settings.training.model_copy(update=training)})
 

@@ -13,9 +13,9 @@ from sadetr.data.annotations import clip_count, read_annotations
 from sadetr.data.batches import bucketed
 from sadetr.models.interface import Batch
 from sadetr.models.sa_detr.model import SADETR
+from sadetr.randomness import Streams
 from sadetr.settings import AnnotationRules
 from sadetr.training.prediction import predict
-from sadetr.training.reproducibility import Streams
 from tests.samples import SHARED, small_settings
 
 BATCH_SIZE = 20

@@ -13,7 +13,7 @@ from sadetr.data.annotations import Query
 from sadetr.data.labels import Labels
 from sadetr.errors import DataError
 from sadetr.losses.saliency import rank_loss
-from sadetr.training.reproducibility import Streams
+from sadetr.randomness import Streams
 
 DATASET = resolve_dataset("qvhighlights", "mini")
 CLIP = DATASET.clip_length

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sadetr.errors import ResultsError, SettingsError
+from sadetr.randomness import Streams
 from sadetr.settings import ScheduleSettings, TrainingSettings
 from sadetr.training import devices
 from sadetr.training.checkpoint import (
@@ -23,7 +24,6 @@ from sadetr.training.checkpoint import (
     write_tensors,
 )
 from sadetr.training.devices import claimed_device, device_name
-from sadetr.training.reproducibility import Streams
 from sadetr.training.schedule import learning_rate
 
 

@@ -35,7 +35,7 @@ def bare(workspace: Workspace, tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def ready(workspace: Workspace, bare: Layout) -> Layout:
-    """The same with prepared features."""
+    """The workspace's data under results of its own, prepared."""
     shutil.copytree(workspace.layout.store("qvhighlights"), bare.store("qvhighlights"))
     return bare
 

@@ -1,4 +1,4 @@
-"""From real annotations straight to a feature store of simulated features."""
+"""Makes a feature store of simulated features straight from real annotations."""
 
 import contextlib
 import itertools

@@ -76,7 +76,7 @@ class VideoModel:
         return normalise_rows(channels)
 
     def _rectify(self, channels: NDArray[np.float32], view: StreamSimulation) -> None:
-        """As after a rectifier whose threshold leaves about the share ``zeros`` of all channels without a response."""
+        """Rectify in place; the threshold leaves about the share ``zeros`` of all channels without a response."""
         if view.zeros > 0:
             channels -= np.float32(self._channel_scale * NormalDist().inv_cdf(view.zeros))
             np.maximum(channels, 0, out=channels)

@@ -116,7 +116,7 @@ def _others(
 
 
 def _other_level(rng: np.random.Generator, clips: int, contrast: float) -> NDArray[np.float64]:
-    """As clear as described events are, so that clearness does not give the windows away."""
+    """Levels (clips,) as clear as those of described events, so that clearness does not give the windows away."""
     sums = rng.uniform(*OTHER_SALIENCY) + SALIENCY_SPREAD * rng.standard_normal(clips)
     return 1 - contrast * (1 - np.clip(sums, 0, MOST_SALIENT) / MOST_SALIENT)
 

@@ -22,7 +22,7 @@ DOCUMENTED = {
     "saliency_contrast": r"`saliency_contrast` \| ([\d.]+) ",
     "boundary_jitter": r"`boundary_jitter` \| ([\d.]+) s",
 }
-"""Setting -> where its table in the documentation has the value."""
+"""Key -> where its table in the documentation has the value."""
 
 
 def test_the_recorded_curve_was_trained_on_the_scales_own_difficulty() -> None:

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sadetr.data.verification.findings import Finding, Report, plural
-from sadetr.data.verification.statistics import Comparison, shown
-from sadetr.reporting.markup import escape_html, html_page
+from sadetr.markup import escape_html, html_page
+from sadetr.verification.findings import Finding, Report, plural
+from sadetr.verification.statistics import Comparison, shown
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 PLACES = {"terminal": 5, "html": 50}

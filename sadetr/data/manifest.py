@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sadetr.data.verification.parallel import in_parallel
+from sadetr.data.parallel import in_parallel
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, TokenFiles
 

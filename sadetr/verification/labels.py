@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sadetr.data.annotations import Query
 from sadetr.data.labelling import FIELDS, Needs, in_words, labelled_in, lacks, scored_parts, training_needs, unmet
-from sadetr.data.verification.findings import Place, Report
 from sadetr.settings import DatasetSettings
+from sadetr.verification.findings import Place, Report
 
 
 def check_labels(report: Report, dataset: DatasetSettings, split: str, place: str, lines: Mapping[int, Query]) -> None:

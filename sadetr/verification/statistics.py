@@ -31,7 +31,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool | None:
-        """None where nothing is known."""
+        """Whether both agree; None where nothing is known."""
         return None if self.known is None else agree(self.measured, self.known)
 
 

@@ -4,18 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from sadetr.configuration import ScaleSettings
+from sadetr.data import manifest
 from sadetr.data.places import name_fault
 from sadetr.data.sources import Sources
-from sadetr.data.verification import manifest
-from sadetr.data.verification.annotations import Annotations, check_annotations
-from sadetr.data.verification.features import check_tokens, check_video
-from sadetr.data.verification.findings import Place, Report
-from sadetr.data.verification.lengths import check_lengths
-from sadetr.data.verification.words import check_words
 from sadetr.errors import DataError
 from sadetr.evaluation.scorer import unknown_metrics
 from sadetr.layering import find
 from sadetr.settings import DatasetSettings, TokenFiles
+from sadetr.verification.annotations import Annotations, check_annotations
+from sadetr.verification.features import check_tokens, check_video
+from sadetr.verification.findings import Place, Report
+from sadetr.verification.lengths import check_lengths
+from sadetr.verification.words import check_words
 
 
 def check_data(

@@ -8,12 +8,12 @@ from pathlib import Path
 from sadetr.data.annotations import INCONVERTIBLE, ParsedRow, Query, Remark, examine, parse_row
 from sadetr.data.jsonl import Row, RowError, read_lines
 from sadetr.data.sources import AnnotationSource, ClipStatistics, Sources
-from sadetr.data.verification.findings import Place, Report, Severity
-from sadetr.data.verification.labels import check_labels
-from sadetr.data.verification.statistics import compare, measure, measure_clips, shown
 from sadetr.disguise import JSON_LINES, disguise
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings
+from sadetr.verification.findings import Place, Report, Severity
+from sadetr.verification.labels import check_labels
+from sadetr.verification.statistics import compare, measure, measure_clips, shown
 
 OFFICIAL_AGAIN = "Download the file again; if the change is meant, results are not comparable with the paper."
 
@@ -23,7 +23,7 @@ class Annotations:
     """What the feature checks need to know."""
 
     queries: list[Query]
-    """Of all splits; rows with faults are left out, a qid counts once."""
+    """Queries of all splits; rows with faults are left out, a qid counts once."""
     files: dict[str, str]
     """qid as text -> annotation file name."""
     complete: bool

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from sadetr.data.verification.statistics import Comparison
+from sadetr.verification.statistics import Comparison
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -36,7 +36,7 @@ class Finding:
     remedy: str
     places: tuple[Place, ...] = ()
     source: str = ""
-    """From which archive or address the missing thing comes, and where it belongs."""
+    """Where the missing thing comes from, an archive or an address, and where it belongs."""
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """One sentence."""
+        """The outcome in one sentence."""
         counts = ", ".join(plural(self.counts[severity], severity) for severity in SEVERITIES)
         return f"{self.setting}: {'passed' if self.passed else 'FAILED'} ({counts})"
 

@@ -5,13 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 from sadetr.data.sources import Sources
-from sadetr.data.verification.annotations import Annotations
-from sadetr.data.verification.features import where_from
-from sadetr.data.verification.findings import Place, Report
 from sadetr.data.words import bare_word, count_numbers, parse_vector
 from sadetr.disguise import TEXT, disguise
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, WordVectors
+from sadetr.verification.annotations import Annotations
+from sadetr.verification.features import where_from
+from sadetr.verification.findings import Place, Report
 
 MOST_UNKNOWN = 0.05
 """Share of unknown tokens beyond which something is wrong with the file or the tokens."""

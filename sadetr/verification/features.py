@@ -4,15 +4,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from sadetr.data import arrays
+from sadetr.data.arrays import ArrayCheck, check_array
+from sadetr.data.parallel import in_parallel
 from sadetr.data.places import present, spelled_otherwise
 from sadetr.data.sources import Archive, Sources
-from sadetr.data.verification import arrays
-from sadetr.data.verification.annotations import Annotations
-from sadetr.data.verification.arrays import ArrayCheck, check_array
-from sadetr.data.verification.findings import Place, Report, Severity
-from sadetr.data.verification.parallel import in_parallel
 from sadetr.disguise import is_companion
 from sadetr.settings import DatasetSettings, TokenFiles
+from sadetr.verification.annotations import Annotations
+from sadetr.verification.findings import Place, Report, Severity
 
 AGAIN = "Unpack or download these files again."
 KINDS = {
@@ -193,7 +193,7 @@ def _usual_width(checks: dict[str, ArrayCheck]) -> int | None:
 
 
 def where_from(dataset: DatasetSettings, sources: Sources | None, place: str) -> str:
-    """From which archive a folder or file below ``features/<setting>/`` comes, and where it belongs."""
+    """Say from which archive a folder or file below ``features/<setting>/`` comes, and where it belongs."""
     archive = sources.archive_of(place) if sources else None
     if archive is None:
         return ""

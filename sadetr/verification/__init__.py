@@ -1,0 +1,1 @@
+"""Verification of a data root: annotations against the official files, features against the annotations."""
