@@ -18,7 +18,7 @@ from sadetr.settings import RunSettings, Selection
 from sadetr.training.checkpoint import Chosen, TrainingState, optimiser_tensors, restore_optimiser, snapshot
 from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings, gradient_norms, span_spread
 from sadetr.training.prediction import predict
-from sadetr.training.reproducibility import Streams
+from sadetr.randomness import Streams
 from sadetr.training.schedule import learning_rate
 
 

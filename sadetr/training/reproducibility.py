@@ -4,8 +4,6 @@ import os
 
 import torch
 
-from sadetr.randomness import Streams as Streams  # the loop takes it from here
-
 
 def make_deterministic(threads: int) -> None:
     """Fix what decides the bits of a result: deterministic kernels and the number of CPU threads."""
