@@ -14,11 +14,11 @@ from sadetr.data.batches import Split, TrainingEpochs
 from sadetr.errors import SadetrError, SettingsError
 from sadetr.evaluation.scorer import evaluate
 from sadetr.models.interface import Batch, Method, Step
+from sadetr.randomness import Streams
 from sadetr.settings import RunSettings, Selection
 from sadetr.training.checkpoint import Chosen, TrainingState, optimiser_tensors, restore_optimiser, snapshot
 from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings, gradient_norms, span_spread
 from sadetr.training.prediction import predict
-from sadetr.randomness import Streams
 from sadetr.training.schedule import learning_rate
 
 
