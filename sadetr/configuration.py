@@ -268,7 +268,7 @@ def _model_type(method: str, config: Path) -> type[Record]:
         if not issubclass(model, family.settings_type(config)):
             raise SettingsError(
                 f"{_named('methods', method, config)}: settings: {record.settings!r} does not extend "
-                f"{family.settings!r}, as the family {family.name!r} does; extend it or leave 'family' out"
+                f"{family.settings!r}, the type of the family {family.name!r}; extend it or leave 'family' out"
             )
     return model
 
@@ -314,7 +314,8 @@ def _overrides(setting: str, scale: str, method: str | None, config: Path) -> It
         for path, layer in scale_chain(scale, config):
             yield from _of_scale(layer, path, setting, None)
         return
-    record, own = load_method(method, config), _named("methods", method, config)
+    record = load_method(method, config)
+    own = _named("methods", method, config)
     yield from _of_method(record, own, (), setting)
     for path, layer in scale_chain(scale, config):
         yield from _of_scale(layer, path, setting, record)
