@@ -6,8 +6,8 @@ Layers, later ones win (docs/settings.md says why in this order):
 2. the record of the benchmark setting (``dataset`` alone);
 3. the method's file: what holds on all benchmark settings, then its section ``benchmarks`` for this one;
 4. the scale, after those that it extends. Of each the part for all benchmark settings, then the part for this one; in
-   each part what is said to all methods, then to the method's family, then to the method by name. Behind each comes
-   what the method answers to it, in the section ``scales`` of the method's file;
+   each part what is said to all methods, then to the method's family, then to the method by name. Behind each
+   scale comes what the method answers to it, in the section ``scales`` of the method's file;
 5. the variant.
 
 Every error names the file that holds the value, the key, and the nearest key that exists.
@@ -18,12 +18,13 @@ import functools
 import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from pydantic import Field
 
 from sadetr.errors import SettingsError
 from sadetr.layering import CONFIG, Origins, check_keys, find, load_yaml, merge, named_files, validate
+from sadetr.overrides import SECTIONS, BenchmarkOverrides, Layer, MethodOverrides, ScaleSettings, SettingOverrides
 from sadetr.settings import (
     CorpusSettings,
     DatasetSettings,
@@ -32,46 +33,6 @@ from sadetr.settings import (
     RunSettings,
     SimulationSettings,
 )
-
-Overrides = dict[str, Any]
-SECTIONS = ("dataset", "features", "training", "execution", "simulation")
-"""Sections of the settings that a scale changes for all methods alike."""
-
-
-class SettingOverrides(Record):
-    """What a scale changes for one benchmark setting (or, at the top of the file, for all of them)."""
-
-    dataset: Overrides = Field(default_factory=dict)
-    features: Overrides = Field(default_factory=dict)
-    training: Overrides = Field(default_factory=dict)
-    execution: Overrides = Field(default_factory=dict)
-    simulation: Overrides = Field(default_factory=dict)
-    families: dict[str, Overrides] = Field(default_factory=dict)
-    """Family -> settings that its methods have in common."""
-    methods: dict[str, Overrides] = Field(default_factory=dict)
-    """Method -> its own settings."""
-    method_training: dict[str, Overrides] = Field(default_factory=dict)
-    """Method -> what its training changes of ``training`` in the same place."""
-    corpus: CorpusSettings = CorpusSettings()
-    """Of generated data; :func:`resolve_corpus` joins the layers."""
-
-
-class ScaleSettings(SettingOverrides):
-    """A scale: where the data come from and what differs from the paper's settings."""
-
-    name: str
-    reference: str
-    """The name or path that the scale was loaded by."""
-    label: str
-    """Shown on every table and figure; empty where the numbers may be compared with the paper."""
-    data: Literal["generated", "simulated", "official"]
-    extends: str | None = None
-    settings: dict[str, SettingOverrides] = Field(default_factory=dict)
-
-    @property
-    def comparable(self) -> bool:
-        """Whether numbers of this scale may be compared with the paper's."""
-        return self.data == "official"
 
 
 class FamilySettings(Record):
@@ -84,19 +45,6 @@ class FamilySettings(Record):
     def settings_type(self, config: Path = CONFIG) -> type[Record]:
         """Import the class; it must not need torch."""
         return _settings_type(self.settings, find("families", f"{self.name}.yaml", config))
-
-
-class MethodOverrides(Record):
-    """What a method's file sets: of its own settings and of training."""
-
-    model: Overrides = Field(default_factory=dict)
-    training: Overrides = Field(default_factory=dict)
-
-
-class BenchmarkOverrides(MethodOverrides):
-    """The same for all benchmark settings and, in ``benchmarks``, for single ones."""
-
-    benchmarks: dict[str, MethodOverrides] = Field(default_factory=dict)
 
 
 class MethodSettings(BenchmarkOverrides):
@@ -287,16 +235,6 @@ def _run_layers(setting: str, method: str, variant: str, scale: str, config: Pat
     return merged, origins
 
 
-class Layer(NamedTuple):
-    """What one place in a file lays over one section of the settings."""
-
-    section: str
-    values: Overrides
-    file: Path
-    written: tuple[str, ...]
-    """Key under which the values stand in the file."""
-
-
 def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple[dict[str, Any], Origins]:
     """All layers but the variant, laid over each other; without a method, what holds for all of them."""
     dataset_file = _named("settings", setting, config)
@@ -312,33 +250,13 @@ def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple
 def _overrides(setting: str, scale: str, method: str | None, config: Path) -> Iterator[Layer]:
     if method is None:
         for path, layer in scale_chain(scale, config):
-            yield from _of_scale(layer, path, setting, None)
+            yield from layer.layers(path, setting, None, None)
         return
     record = load_method(method, config)
     own = _named("methods", method, config)
-    yield from _of_method(record, own, (), setting)
+    yield from record.layers(own, setting)
     for path, layer in scale_chain(scale, config):
-        yield from _of_scale(layer, path, setting, record)
+        yield from layer.layers(path, setting, record.name, record.family)
         # Told apart by reference: a scale of a user's own may have the file name of one of ours.
         answer = record.scales.get(layer.reference, BenchmarkOverrides())
-        yield from _of_method(answer, own, ("scales", layer.reference), setting)
-
-
-def _of_scale(scale: ScaleSettings, path: Path, setting: str, method: MethodSettings | None) -> Iterator[Layer]:
-    here = scale.settings.get(setting, SettingOverrides())
-    for part, written in ((scale, ()), (here, ("settings", setting))):
-        for section in SECTIONS:
-            yield Layer(section, getattr(part, section), path, (*written, section))
-        if method is None:
-            continue
-        spoken_to = [("model", "families", method.family)] if method.family else []
-        spoken_to += [("training", "method_training", method.name), ("model", "methods", method.name)]
-        for section, key, name in spoken_to:
-            yield Layer(section, getattr(part, key).get(name, {}), path, (*written, key, name))
-
-
-def _of_method(said: BenchmarkOverrides, path: Path, written: tuple[str, ...], setting: str) -> Iterator[Layer]:
-    here = said.benchmarks.get(setting, MethodOverrides())
-    for part, key in ((said, written), (here, (*written, "benchmarks", setting))):
-        for section in ("model", "training"):
-            yield Layer(section, getattr(part, section), path, (*key, section))
+        yield from answer.layers(own, setting, ("scales", layer.reference))
