@@ -1,22 +1,30 @@
-"""Reading ``config/``: scales, dataset settings and methods, layered into the settings of a run.
+"""Reading ``config/``: scales, dataset settings, families and methods, layered into the settings of a run.
 
-Layers, later ones win: type defaults, the dataset setting's record, the scale (its ``extends`` chain first; within one
-file the part for all settings, then the part for this setting; in each part what concerns the method alone comes last),
-the variant. Every error names the file that holds the value, the key, and the nearest key that exists.
+Layers, later ones win (docs/settings.md says why in this order):
+
+1. the types' defaults;
+2. the record of the benchmark setting (``dataset`` alone);
+3. the method's file: what holds on all benchmark settings, then its section ``benchmarks`` for this one;
+4. the scale, after those that it extends. Of each the part for all benchmark settings, then the part for this one; in
+   each part what is said to all methods, then to the method's family, then to the method by name. Behind each
+   scale comes what the method answers to it, in the section ``scales`` of the method's file;
+5. the variant.
+
+Every error names the file that holds the value, the key, and the nearest key that exists.
 """
 
 import difflib
 import functools
 import importlib
-import importlib.metadata
-import importlib.util
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from sadetr.errors import SettingsError
-from sadetr.layering import CONFIG, Origins, find, load_yaml, merge, validate
+from sadetr.layering import CONFIG, Origins, check_keys, find, load_yaml, merge, named_files, validate
+from sadetr.overrides import SECTIONS, BenchmarkOverrides, Layer, MethodOverrides, ScaleSettings, SettingOverrides
 from sadetr.settings import (
     CorpusSettings,
     DatasetSettings,
@@ -26,52 +34,21 @@ from sadetr.settings import (
     SimulationSettings,
 )
 
-Overrides = dict[str, Any]
 
-
-class SettingOverrides(Record):
-    """What a scale changes for one benchmark setting (or, at the top of the file, for all of them)."""
-
-    dataset: Overrides = Field(default_factory=dict)
-    features: Overrides = Field(default_factory=dict)
-    training: Overrides = Field(default_factory=dict)
-    execution: Overrides = Field(default_factory=dict)
-    simulation: Overrides = Field(default_factory=dict)
-    methods: dict[str, Overrides] = Field(default_factory=dict)
-    """Method -> its own settings."""
-    method_training: dict[str, Overrides] = Field(default_factory=dict)
-    """Method -> what its training changes of ``training`` in the same place."""
-    corpus: CorpusSettings = CorpusSettings()
-    """Of generated data; :func:`resolve_corpus` joins the layers."""
-
-
-class ScaleSettings(SettingOverrides):
-    """A scale: where the data come from and what differs from the paper's settings."""
+class FamilySettings(Record):
+    """Methods that have settings in common, so that a scale can speak to all of them at once."""
 
     name: str
-    reference: str
-    """The name or path that the scale was loaded by."""
-    label: str
-    """Shown on every table and figure; empty where the numbers may be compared with the paper."""
-    data: Literal["generated", "simulated", "official"]
-    extends: str | None = None
-    settings: dict[str, SettingOverrides] = Field(default_factory=dict)
+    settings: str
+    """``package.module:Class`` that the settings of every method of the family extend."""
 
-    @property
-    def comparable(self) -> bool:
-        """Whether numbers of this scale may be compared with the paper's."""
-        return self.data == "official"
+    def settings_type(self, config: Path = CONFIG) -> type[Record]:
+        """Import the class; it must not need torch."""
+        return _settings_type(self.settings, find("families", f"{self.name}.yaml", config))
 
 
-class VariantOverrides(Record):
-    """A short named change of the full method; the reason stands as a comment in the file."""
-
-    model: Overrides = Field(default_factory=dict)
-    training: Overrides = Field(default_factory=dict)
-
-
-class MethodSettings(Record):
-    """A method: its module, its settings type and its variants. The first variant is the full method."""
+class MethodSettings(BenchmarkOverrides):
+    """A method: its module, its settings type, its values and its variants. The first variant is the full method."""
 
     name: str
     title: str
@@ -79,18 +56,26 @@ class MethodSettings(Record):
     """Importable module with ``build(settings: RunSettings) -> Method``."""
     settings: str
     """``package.module:Class`` of the method's settings."""
+    family: str | None = None
+    """Family whose settings type that class extends; None where a scale is to reach the method by its name alone."""
     weights: str | None = None
     """Module that turns official checkpoints into ours (:mod:`sadetr.models.weights`); None where there is none."""
-    variants: dict[str, VariantOverrides]
+    scales: dict[str, BenchmarkOverrides] = Field(default_factory=dict)
+    """Scale -> what the method needs there in particular, and at the scales that extend it."""
+    variants: dict[str, MethodOverrides]
+    """Short named changes of the full method; the reason stands as a comment in the file."""
 
     def settings_type(self) -> type[Record]:
         """Import the settings class (never the module, which needs torch)."""
-        module, _, name = self.settings.partition(":")
-        try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            file = find("methods", f"{self.name}.yaml")
-            raise SettingsError(f"{file}: settings: {self.settings!r} cannot be imported ({error})") from error
+        return _settings_type(self.settings, find("methods", f"{self.name}.yaml"))
+
+
+def _settings_type(reference: str, file: Path) -> type[Record]:
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"{file}: settings: {reference!r} cannot be imported ({error})") from error
 
 
 def _named(folder: str, name: str, config: Path) -> Path:
@@ -100,16 +85,63 @@ def _named(folder: str, name: str, config: Path) -> Path:
 
 @functools.cache
 def load_scale(name: str, config: Path = CONFIG) -> ScaleSettings:
-    """Read a scale by name, or from a path ending in ``.yaml``; ``extends`` is followed by :func:`resolve`."""
+    """Read a scale by name, or from a path ending in ``.yaml``; ``extends`` is followed by :func:`resolve`.
+
+    Raises:
+        SettingsError: as of :func:`resolve`, or the file speaks to a benchmark setting, family or method that is not
+            there, or to a family of what its type does not have.
+    """
     path = _named("scales", name, config)
-    return validate(ScaleSettings, {"name": path.stem, "reference": name, **load_yaml(path)}, path)
+    scale = validate(ScaleSettings, {"name": path.stem, "reference": name, **load_yaml(path)}, path)
+    _check_names(path, ("settings",), scale.settings, "settings", config)
+    parts = {("settings", setting): part for setting, part in scale.settings.items()}
+    for written, part in {(): scale, **parts}.items():
+        for key in ("methods", "method_training"):
+            _check_names(path, (*written, key), getattr(part, key), "methods", config)
+        _check_names(path, (*written, "families"), part.families, "families", config)
+        for family, overrides in part.families.items():
+            shared = load_family(family, config).settings_type(config)
+            check_keys(shared, overrides, path, (*written, "families", family))
+    return scale
+
+
+def _check_names(path: Path, key: tuple[str, ...], names: Iterable[str], folder: str, config: Path) -> None:
+    """Refuse keys below ``key`` that name no file of a kind: they would be without effect."""
+    known = named_files(folder, config)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            hint = f"; the nearest valid key is {'.'.join((*key, *near))!r}" if near else ""
+            raise SettingsError(
+                f"{path}: unknown key {'.'.join((*key, name))!r}: there is no {folder}/{name}.yaml, here or in an "
+                f"installed extension{hint}"
+            )
+
+
+@functools.cache
+def load_family(name: str, config: Path = CONFIG) -> FamilySettings:
+    """Read a family's file: its settings type."""
+    path = find("families", f"{name}.yaml", config)
+    return validate(FamilySettings, {"name": name, **load_yaml(path)}, path)
 
 
 @functools.cache
 def load_method(name: str, config: Path = CONFIG) -> MethodSettings:
-    """Read a method's file: module, settings type and variants."""
+    """Read a method's file: module, settings type, values and variants.
+
+    Raises:
+        SettingsError: as of :func:`resolve`, or the file names a family, scale or benchmark setting that is not there.
+    """
     path = _named("methods", name, config)
-    return validate(MethodSettings, {"name": path.stem, **load_yaml(path)}, path)
+    method = validate(MethodSettings, {"name": path.stem, **load_yaml(path)}, path)
+    families = named_files("families", config)
+    if method.family is not None and method.family not in families:
+        raise SettingsError(f"{path}: key 'family': unknown family {method.family!r}; known: {', '.join(families)}")
+    _check_names(path, ("benchmarks",), method.benchmarks, "settings", config)
+    _check_names(path, ("scales",), method.scales, "scales", config)
+    for scale, answer in method.scales.items():
+        _check_names(path, ("scales", scale, "benchmarks"), answer.benchmarks, "settings", config)
+    return method
 
 
 @functools.cache
@@ -165,9 +197,8 @@ def resolve(setting: str, method: str, variant: str, seed: int, scale: str, conf
     Raises:
         SettingsError: a name is unknown, or a file holds an unknown key or a value of the wrong type.
     """
-    record = load_method(method, config)
     merged, origins = _run_layers(setting, method, variant, scale, config)
-    model = validate(record.settings_type(), merged.pop("model"), origins, ("model",))
+    model = validate(_model_type(method, config), merged.pop("model"), origins, ("model",))
     values = {"setting": setting, "method": method, "variant": variant, "seed": seed, **merged, "model": model}
     return validate(RunSettings, values, origins)
 
@@ -175,6 +206,19 @@ def resolve(setting: str, method: str, variant: str, seed: int, scale: str, conf
 def resolve_origins(setting: str, method: str, variant: str, scale: str, config: Path = CONFIG) -> Origins:
     """Which file set which key of a run's settings; errors are those of :func:`resolve`."""
     return _run_layers(setting, method, variant, scale, config)[1]
+
+
+def _model_type(method: str, config: Path) -> type[Record]:
+    record = load_method(method, config)
+    model = record.settings_type()
+    if record.family is not None:
+        family = load_family(record.family, config)
+        if not issubclass(model, family.settings_type(config)):
+            raise SettingsError(
+                f"{_named('methods', method, config)}: settings: {record.settings!r} does not extend "
+                f"{family.settings!r}, the type of the family {family.name!r}; extend it or leave 'family' out"
+            )
+    return model
 
 
 def _run_layers(setting: str, method: str, variant: str, scale: str, config: Path) -> tuple[dict[str, Any], Origins]:
@@ -192,17 +236,27 @@ def _run_layers(setting: str, method: str, variant: str, scale: str, config: Pat
 
 
 def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple[dict[str, Any], Origins]:
+    """All layers but the variant, laid over each other; without a method, what holds for all of them."""
     dataset_file = _named("settings", setting, config)
     origins = Origins(dataset_file)
-    sections = ("dataset", "features", "training", "execution", "simulation")
-    merged: dict[str, Any] = {section: {} for section in (*sections, "model")}
+    merged: dict[str, Any] = {section: {} for section in (*SECTIONS, "model")}
     record = {"name": dataset_file.stem, **load_yaml(dataset_file)}
     merge(merged["dataset"], record, dataset_file, origins, ("dataset",), ())
-    for path, layer in scale_chain(scale, config):
-        for part, prefix in ((layer, ()), (layer.settings.get(setting, SettingOverrides()), ("settings", setting))):
-            for section in sections:
-                merge(merged[section], getattr(part, section), path, origins, (section,), (*prefix, section))
-            for section, key in (("training", "method_training"), ("model", "methods")):
-                overrides = {} if method is None else getattr(part, key).get(method, {})
-                merge(merged[section], overrides, path, origins, (section,), (*prefix, key, method))
+    for layer in _overrides(setting, scale, method, config):
+        merge(merged[layer.section], layer.values, layer.file, origins, (layer.section,), layer.written)
     return merged, origins
+
+
+def _overrides(setting: str, scale: str, method: str | None, config: Path) -> Iterator[Layer]:
+    if method is None:
+        for path, layer in scale_chain(scale, config):
+            yield from layer.layers(path, setting, None, None)
+        return
+    record = load_method(method, config)
+    own = _named("methods", method, config)
+    yield from record.layers(own, setting)
+    for path, layer in scale_chain(scale, config):
+        yield from layer.layers(path, setting, record.name, record.family)
+        # Told apart by reference: a scale of a user's own may have the file name of one of ours.
+        answer = record.scales.get(layer.reference, BenchmarkOverrides())
+        yield from answer.layers(own, setting, ("scales", layer.reference))

@@ -80,10 +80,31 @@ def validate(model: type[T], values: dict[str, Any], origins: "Origins | Path", 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        location, record = _locate(model, tuple(fault["loc"]))
-        file, written = (origins, location) if isinstance(origins, Path) else origins.find(prefix + location)
-        raise SettingsError(f"{file}: {_explain(record, fault, location, written)}") from None
+        raise _settings_error(model, error.errors()[0], origins, prefix) from None
+
+
+def check_keys(model: type[BaseModel], values: dict[str, Any], file: Path, prefix: tuple) -> None:
+    """Refuse keys in part of a record of type ``model``, written in ``file`` below ``prefix``, that it does not have.
+
+    Only all layers together show whether the values are right.
+
+    Raises:
+        SettingsError: names the first such key.
+    """
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        unknown = [fault for fault in error.errors() if fault["type"] == "extra_forbidden"]
+        if unknown:
+            raise _settings_error(model, unknown[0], file, prefix) from None
+
+
+def _settings_error(model: type[BaseModel], fault: Any, origins: "Origins | Path", prefix: tuple) -> SettingsError:
+    """Of a fault in values of type ``model``, which stand at ``prefix``: in the merged settings, or in one file."""
+    location, record = _locate(model, tuple(fault["loc"]))
+    place = prefix + location
+    file, written = (origins, place) if isinstance(origins, Path) else origins.find(place)
+    return SettingsError(f"{file}: {_explain(record, fault, location, written)}")
 
 
 def _explain(record: type[BaseModel] | None, fault: Any, location: tuple, written: tuple) -> str:

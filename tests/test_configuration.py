@@ -9,7 +9,7 @@ import yaml
 from sadetr.configuration import load_method, resolve, resolve_corpus, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.experiments import experiment_names, load_experiment, run_settings
-from sadetr.layering import CONFIG
+from sadetr.layering import CONFIG, named_files
 from sadetr.settings import WordVectors
 
 SCALES = ("mini", "simulated", "paper")
@@ -30,6 +30,14 @@ def test_every_run_of_every_experiment_resolves(scale):
     for name in experiment_names():
         for run in load_experiment(name, scale).runs:
             assert run_settings(run, scale).seed == run.seed
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("method", named_files("methods"))
+def test_every_variant_of_every_method_resolves_on_every_setting(scale, method):
+    for setting in named_files("settings"):
+        for variant in load_method(method).variants:
+            assert resolve(setting, method, variant, 2018, scale).variant == variant
 
 
 def test_paper_scale_holds_table_9():

@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sadetr.layering import named_files
+
 ROOT = Path(__file__).parents[1]
 RUN = "runs/qvhighlights/toy/full/seed1"
 SCALE = """
@@ -20,7 +22,6 @@ corpus: {train_queries: 24, val_queries: 8, test_queries: 8}
 settings:
   qvhighlights:
     training: {epochs: 2, batch_size: 8}
-    method_training: {toy: {learning_rate: 1.0e-2}}
     methods: {toy: {hidden_width: 8}}
 """
 pytestmark = pytest.mark.workflow
@@ -93,4 +94,17 @@ def test_its_code_is_part_of_the_fingerprint(installed):
 def test_an_unknown_method_lists_the_extensions_too(installed):
     done = installed.call("-m", "sadetr", "train", "--run", "qvhighlights/toi/full/seed1")
     assert done.returncode == 1
-    assert "Known names: moment_detr, qd_detr, sa_detr, toy" in done.stderr
+    assert f"Known names: {', '.join(sorted([*named_files('methods'), 'toy']))}" in done.stderr
+
+
+@pytest.mark.parametrize("scale", named_files("scales"))
+def test_it_needs_no_scale_file(installed, scale):
+    script = f"""
+from sadetr.configuration import resolve
+settings = [resolve(setting, "toy", "full", 1, {scale!r}) for setting in {named_files("settings")}]
+print(*(each.training.learning_rate for each in settings))
+"""
+    done = installed.call("-c", script)
+    assert done.returncode == 0, done.stderr
+    # What its own file says of mini, and the default.
+    assert set(done.stdout.split()) == ({"0.01"} if scale == "mini" else {"0.0001"})

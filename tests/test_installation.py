@@ -26,9 +26,10 @@ corpus: {train_queries: 16, val_queries: 8, test_queries: 8}
 settings:
   tacos:
     training: {epochs: 1, schedule: {hold_epochs: 0}, batch_size: 8}
+    families:
+      detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
     methods:
       sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}
-      moment_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
 """
 RUN = "runs/tacos/sa_detr/full/seed2018"
 pytestmark = pytest.mark.workflow

@@ -20,10 +20,10 @@ corpus: {train_queries: 24, val_queries: 8, test_queries: 8}
 settings:
   qvhighlights:
     training: {epochs: 2, schedule: {hold_epochs: 1}, batch_size: 8}
+    families:
+      detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
     methods:
       sa_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16, fusion_layers: 1, global_layers: 1}
-      moment_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
-      qd_detr: {hidden_width: 16, num_heads: 2, feedforward_width: 16}
 """
 # Tables that share runs, figures, and what `all` leaves out.
 EXPERIMENTS = ("table1", "table4", "figure4", "figure5", "sensitivity")
