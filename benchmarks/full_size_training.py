@@ -149,7 +149,7 @@ def batches(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(training, epoch)
         streams.seed_global("dropout", epoch)
-        step = Step(epoch / training.epochs, streams.torch("method", epoch))
+        step = Step(epoch, training.epochs, streams.torch("method", epoch))
         for batch in epochs.epoch(epoch):
             yield batch, step
 

@@ -98,7 +98,7 @@ class TrainingStep:
         self._model = model
         self._max_grad_norm = settings.max_grad_norm
         self._batch = batch
-        self._step = Step(0.0, generator)
+        self._step = Step(0, settings.epochs, generator)
         self._device = next(model.parameters()).device
         self._optimiser = torch.optim.AdamW(
             model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

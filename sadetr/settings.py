@@ -5,6 +5,7 @@ Defaults are the paper's for QVHighlights (Table 9) and, where the paper is sile
 This module and everything it imports stay free of torch.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
@@ -135,6 +136,9 @@ class DatasetSettings(Record):
     report_splits: list[str] = ["val"]
     video_streams: Annotated[list[VideoStream], Field(min_length=1)]
     text_stream: Annotated[TokenFiles | WordVectors, Field(discriminator="kind")] = TokenFiles()
+    source_video: str | None = None
+    """Where videos were cut from longer ones: a regular expression that matches a whole ``vid`` and whose one group is
+    the name of the original. A ``vid`` that it does not match is an original itself; None: all are."""
     length_tolerance: Annotated[int, Field(ge=0)] = 1
     """Clips by which a stream may differ from the duration and from the other streams: official features do, by one."""
     saliency: Literal["annotators", "window"] = "annotators"
@@ -162,6 +166,21 @@ class DatasetSettings(Record):
             raise ValueError(misfit(labels, self.clip_length))
         return self
 
+    @model_validator(mode="after")
+    def _source_is_one_group(self) -> "DatasetSettings":
+        if self.source_video is None:
+            return self
+        try:
+            groups = re.compile(self.source_video).groups
+        except re.error as error:
+            raise ValueError(f"source_video {self.source_video!r} is no regular expression ({error})") from error
+        if groups != 1:
+            raise ValueError(
+                f"source_video {self.source_video!r} must have one group, the name of the original, and has {groups}; "
+                "group without naming by (?:...)"
+            )
+        return self
+
     @property
     def needs_clip_labels(self) -> bool:
         """Whether clips are trained or scored on what annotators said about them."""
@@ -175,6 +194,11 @@ class DatasetSettings(Record):
             label_clip_length=self.label_clip_length,
             window_overrun=self.window_overrun,
         )
+
+    def source_of(self, vid: str) -> str:
+        """Name of the video that ``vid`` was cut from; its own where it was not."""
+        found = None if self.source_video is None else re.fullmatch(self.source_video, vid)
+        return vid if found is None else found[1]
 
     @property
     def annotations_in(self) -> str:

@@ -77,7 +77,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._streams.seed_global("dropout", epoch)
-        step = Step(epoch / self._settings.epochs, self._streams.torch("method", epoch))
+        step = Step(epoch, self._settings.epochs, self._streams.torch("method", epoch))
         self._model.train()
         totals: dict[str, torch.Tensor] = {}
         diagnosed: dict[str, Any] = {}
