@@ -31,9 +31,11 @@ from sadetr.data.store import FeatureStore, StoreWriter
 from sadetr.errors import SadetrError
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.models.sa_detr.model import build
-from sadetr.settings import RunSettings, TrainingSettings
+from sadetr.settings import RunSettings
+from sadetr.training.optimiser import make_optimiser
 from sadetr.training.reproducibility import Streams, make_deterministic
 from sadetr.training.schedule import learning_rate
+from sadetr.training_settings import TrainingSettings
 
 SEED = 2018
 SPECIAL_TOKENS = 2
@@ -114,9 +116,7 @@ def train(settings: RunSettings, split: Split, steps: int) -> dict[str, Any]:
     counts = parameter_counts(model)
     report("parameters", total=sum(counts.values()), per_part=counts)
     rates = settings.training
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=rates.learning_rate, weight_decay=rates.weight_decay, fused=True
-    )
+    optimiser = make_optimiser(model, rates)
     waits, seconds, losses = [], [], []
     started = time.perf_counter()
     for number, (batch, step) in enumerate(itertools.islice(batches(rates, split, streams, optimiser), steps), start=1):
