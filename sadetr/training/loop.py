@@ -94,7 +94,7 @@ class Trainer:
                 f"training diverged in epoch {epoch + 1}: {broken} is not finite. Lower training.learning_rate or "
                 "check the features with `prepare`; the state before this epoch is kept."
             )
-        first = learning_rate(self._settings, epoch)
+        first = learning_rate(self._settings, epoch, 0, self._batches)
         return {"epoch": epoch + 1, "learning_rate": first, "loss": loss} | columns | diagnosed
 
     def _set_rate(self, rate: float) -> None:

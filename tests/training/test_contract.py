@@ -124,6 +124,26 @@ def test_every_optimiser_and_schedule_resumes_with_the_same_bits(workspace, fini
     assert history(run) == history(expected)
 
 
+def test_every_step_has_its_rate(workspace, monkeypatch):
+    """Three steps an epoch; the history holds the first one's."""
+    settings = workspace.settings(schedule=ScheduleSettings(hold_epochs=0, warmup_epochs=2, unit="step"))
+    splits, used = {name: workspace.split(name) for name in ("train", "val")}, []
+    take = Trainer._step
+
+    def recorded(trainer: Trainer, *arguments):
+        used.append([group["lr"] for group in trainer._optimiser.param_groups])
+        return take(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", recorded)
+    state = TrainingState("x")
+    for _ in Trainer(Counting(), settings, splits["train"], splits, state).epochs():
+        pass
+    rate = settings.training.learning_rate
+    expected = [rate * min((step + 1) / 6, 1) * (1 - step / 9) for step in range(9)]
+    assert [value for (value,) in used] == pytest.approx(expected)
+    assert [row["learning_rate"] for row in state.history] == pytest.approx(expected[::3])
+
+
 @dataclass(frozen=True)
 class CountedOutput(Output):
     """A field behind the base's, as methods have them."""
