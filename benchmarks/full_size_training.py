@@ -32,9 +32,11 @@ from sadetr.errors import SadetrError
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.models.sa_detr.model import build
 from sadetr.randomness import Streams
-from sadetr.settings import RunSettings, TrainingSettings
+from sadetr.settings import RunSettings
+from sadetr.training.optimiser import make_optimiser
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.schedule import learning_rate
+from sadetr.training_settings import TrainingSettings
 
 SEED = 2018
 SPECIAL_TOKENS = 2
@@ -115,9 +117,7 @@ def train(settings: RunSettings, split: Split, steps: int) -> dict[str, Any]:
     counts = parameter_counts(model)
     report("parameters", total=sum(counts.values()), per_part=counts)
     rates = settings.training
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=rates.learning_rate, weight_decay=rates.weight_decay, fused=True
-    )
+    optimiser = make_optimiser(model, rates)
     waits, seconds, losses = [], [], []
     started = time.perf_counter()
     for number, (batch, step) in enumerate(itertools.islice(batches(rates, split, streams, optimiser), steps), start=1):
@@ -150,7 +150,7 @@ def batches(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(training, epoch)
         streams.seed_global("dropout", epoch)
-        step = Step(epoch / training.epochs, streams.torch("method", epoch))
+        step = Step(epoch, training.epochs, streams.torch("method", epoch))
         for batch in epochs.epoch(epoch):
             yield batch, step
 

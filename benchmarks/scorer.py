@@ -21,11 +21,20 @@ import numpy as np
 
 from sadetr.data.annotations import Query, read_annotations, write_annotations
 from sadetr.evaluation.predictions import read_predictions, write_predictions
+from sadetr.evaluation.ranking import rerank
 from sadetr.evaluation.scorer import evaluate
 from sadetr.settings import AnnotationRules
+from sadetr.training_settings import GaussianSuppression, HardSuppression, LinearSuppression, ScoreRanking
 
 QUERIES, CLIPS, CLIP_LENGTH = 1550, 75, 2.0
+BATCH = 32
 REPEATS = 5
+RANKINGS = (
+    ScoreRanking(),
+    HardSuppression(threshold=0.7, kept=10),
+    LinearSuppression(threshold=0.3, kept=10),
+    GaussianSuppression(threshold=0.3, sigma=0.5, kept=10),
+)
 
 
 def main() -> None:
@@ -65,6 +74,7 @@ def measure(predictions: Path, annotations: Path, largest: int) -> None:
         "load_cpu_s": round(loading, 3),
         "score_first_cpu_s": round(first, 3),
         "score_cpu_s": round(min(cost(rows, queries) for _ in range(REPEATS)), 3),
+        "rank_cpu_s": ranking_cost(len(queries)),
         "command_wall_s": {"median": round(float(np.median(walls)), 3), "min": round(min(walls), 3)},
         "command_peak_mib": round(peak),
         "cpu_s_per_1000_queries": scaling(rows, queries, largest),
@@ -79,6 +89,25 @@ def cost(rows: list[dict[str, Any]], queries: list[Query]) -> float:
     start = time.process_time()
     evaluate(rows, queries, highlights=True, clip_length=CLIP_LENGTH)
     return time.process_time() - start
+
+
+def ranking_cost(queries: int) -> dict[str, dict[str, float]]:
+    """Cost of suppression by kind of ranking and windows per query: a DETR's 10, a window per clip in UniVTG."""
+    rng = np.random.default_rng(0)
+    costs: dict[str, dict[str, float]] = {}
+    for count in (10, CLIPS):
+        ends = np.sort(rng.integers(0, CLIPS + 1, (queries, count, 2)), axis=-1) * CLIP_LENGTH
+        scores = np.sort(rng.random((queries, count, 1)).round(4), axis=1)[:, ::-1]
+        windows = np.concatenate([ends, scores], axis=-1)
+        for ranking in RANKINGS:
+            seconds = []
+            for _ in range(REPEATS):
+                start = time.process_time()
+                for first in range(0, queries, BATCH):
+                    rerank(windows[first : first + BATCH], ranking)
+                seconds.append(time.process_time() - start)
+            costs.setdefault(ranking.kind, {})[str(count)] = round(min(seconds), 4)
+    return costs
 
 
 def scaling(rows: list[dict[str, Any]], queries: list[Query], largest: int) -> dict[str, float]:

@@ -138,7 +138,8 @@ def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None)
     for reached in itertools.islice(trainer.epochs(), max(count - state.epoch, 0)):
         if path:
             reached.save(path)
-        rows = predict(model, shown, settings.training.batch_size, torch.device("cpu"))
+        training = settings.training
+        rows = predict(model, shown, training.batch_size, torch.device("cpu"), ranking=training.ranking)
         values = {name: round(value, 4) for name, value in reached.history[-1].items() if value is not None}
         yield values | {"span_spread": span_spread(rows, shown), "load_average": round(os.getloadavg()[0], 2)}
 

@@ -31,9 +31,11 @@ from sadetr.data.store import TEMPORAL_FEATURES
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.provenance import commit, system
 from sadetr.randomness import Streams
-from sadetr.settings import RunSettings, TrainingSettings
+from sadetr.settings import RunSettings
 from sadetr.training.devices import device_name
+from sadetr.training.optimiser import make_optimiser
 from sadetr.training.reproducibility import make_deterministic
+from sadetr.training_settings import TrainingSettings
 
 SEED = 2018
 WARMING_STEPS = 2
@@ -99,11 +101,9 @@ class TrainingStep:
         self._model = model
         self._max_grad_norm = settings.max_grad_norm
         self._batch = batch
-        self._step = Step(0.0, generator)
+        self._step = Step(0, settings.epochs, generator)
         self._device = next(model.parameters()).device
-        self._optimiser = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self._optimiser = make_optimiser(model, settings)
 
     def parts(self) -> dict[str, Callable[[], None]]:
         return {

@@ -28,7 +28,9 @@ EXEMPT = {
     "sadetr.installation",
     "sadetr.layering",
     "sadetr.provenance",
+    "sadetr.records",
     "sadetr.settings",
+    "sadetr.training_settings",
 }
 
 

@@ -5,21 +5,14 @@ Defaults are the paper's for QVHighlights (Table 9) and, where the paper is sile
 This module and everything it imports stay free of torch.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from sadetr.clips import clips_per_label, misfit
-
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Record(BaseModel):
-    """Base of all settings: unknown keys and wrong types are errors, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from sadetr.records import Fraction, PositiveFloat, PositiveInt, Record
+from sadetr.training_settings import TrainingSettings
 
 
 class VideoStream(Record):
@@ -80,7 +73,7 @@ class Postprocess(Record):
 class Selection(Record):
     """Which epoch a checkpoint is of: the one with the highest mean of ``metrics`` on ``split``."""
 
-    metrics: Annotated[list[str], Field(min_length=1)] = ["mAP"]
+    metrics: list[str] = Field(default=["mAP"], min_length=1)
     split: str = "val"
 
 
@@ -132,9 +125,12 @@ class DatasetSettings(Record):
     annotation_folder: str | None = None
     """Where it is not the setting's own name: settings of one benchmark share its annotations."""
     train_split: str = "train"
-    report_splits: list[str] = ["val"]
+    report_splits: list[str] = Field(default=["val"])
     video_streams: Annotated[list[VideoStream], Field(min_length=1)]
     text_stream: Annotated[TokenFiles | WordVectors, Field(discriminator="kind")] = TokenFiles()
+    source_video: str | None = None
+    """Where videos were cut from longer ones: a regular expression that matches a whole ``vid`` and whose one group is
+    the name of the original. A ``vid`` that it does not match is an original itself; None: all are."""
     length_tolerance: Annotated[int, Field(ge=0)] = 1
     """Clips by which a stream may differ from the duration and from the other streams: official features do, by one."""
     saliency: Literal["annotators", "window"] = "annotators"
@@ -162,6 +158,21 @@ class DatasetSettings(Record):
             raise ValueError(misfit(labels, self.clip_length))
         return self
 
+    @model_validator(mode="after")
+    def _source_is_one_group(self) -> "DatasetSettings":
+        if self.source_video is None:
+            return self
+        try:
+            groups = re.compile(self.source_video).groups
+        except re.error as error:
+            raise ValueError(f"source_video {self.source_video!r} is no regular expression ({error})") from error
+        if groups != 1:
+            raise ValueError(
+                f"source_video {self.source_video!r} must have one group, the name of the original, and has {groups}; "
+                "group without naming by (?:...)"
+            )
+        return self
+
     @property
     def needs_clip_labels(self) -> bool:
         """Whether clips are trained or scored on what annotators said about them."""
@@ -175,6 +186,11 @@ class DatasetSettings(Record):
             label_clip_length=self.label_clip_length,
             window_overrun=self.window_overrun,
         )
+
+    def source_of(self, vid: str) -> str:
+        """Name of the video that ``vid`` was cut from; its own where it was not."""
+        found = None if self.source_video is None else re.fullmatch(self.source_video, vid)
+        return vid if found is None else found[1]
 
     @property
     def annotations_in(self) -> str:
@@ -210,7 +226,7 @@ class CorpusSettings(Record):
     """Combinations of attributes that sentences describe."""
     sentences_per_query: Annotated[int, Field(ge=1, le=8)] = 1
     """Differently worded queries about each of them."""
-    window_counts: Annotated[list[PositiveInt], Field(min_length=1)] = [4855, 1230, 466, 266]
+    window_counts: list[PositiveInt] = Field(default=[4855, 1230, 466, 266], min_length=1)
     """How often a combination occurs once, twice, ... in its video, as weights: by default QVHighlights' training
     queries with 1 to 4 windows (the 5.6 % with more are left out)."""
     median_event: Annotated[float, Field(gt=0, lt=1)] = 0.14
@@ -291,34 +307,6 @@ class SimulationSettings(Record):
     """Standard deviation in seconds by which an event starts and ends before or after its annotated window."""
     short_features: list[int | str] = Field(default_factory=list)
     """qids whose video's features are one clip shorter than the duration, as official ones are."""
-
-
-class ScheduleSettings(Record):
-    """Learning rate per epoch (D59): constant for ``hold_epochs``, then as ``shape`` says, to 0 at the last epoch."""
-
-    shape: Literal["linear", "cosine", "step", "constant"] = "linear"
-    hold_epochs: Annotated[int, Field(ge=0)] = 40
-    step_factor: Fraction = 0.1
-    """Factor after ``hold_epochs`` where ``shape`` is ``step``."""
-
-
-class TrainingSettings(Record):
-    """Optimisation; paper Table 9 and docs/interpretation.md (D59, D71)."""
-
-    batch_size: PositiveInt = 32
-    epochs: PositiveInt = 200
-    learning_rate: PositiveFloat = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    max_grad_norm: PositiveFloat = 0.1
-    schedule: ScheduleSettings = ScheduleSettings()
-    bucket_batches: PositiveInt = 1
-    """D76: shuffled batches whose samples are sorted by video length among themselves, against padding. 1 is plain
-    shuffling, as in the field."""
-    validate_every: PositiveInt = 1
-    """Epochs between validations; the last epoch is always validated."""
-    diagnostics: Annotated[int, Field(ge=0)] = 0
-    """Epochs between those whose first batch has its gradient norms, per loss term and part of the network, and the
-    spread of its predicted spans written to the history; 0: none. No effect on the trained bits."""
 
 
 class ExecutionSettings(Record):

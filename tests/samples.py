@@ -53,8 +53,8 @@ def small_model(settings: SADETRSettings | None = None, seed: int = 0) -> SADETR
 
 
 def small_step(progress: float = 0.0, seed: int = 0) -> Step:
-    """A training step with fresh draws."""
-    return Step(progress, torch.Generator().manual_seed(seed))
+    """A training step with fresh draws, ``progress`` in hundredths."""
+    return Step(round(100 * progress), 100, torch.Generator().manual_seed(seed))
 
 
 def random_spans(generator: torch.Generator, *shape: int) -> Tensor:

@@ -11,6 +11,7 @@ from sadetr.errors import SettingsError
 from sadetr.experiments import experiment_names, load_experiment, run_settings
 from sadetr.layering import CONFIG, named_files
 from sadetr.settings import WordVectors
+from sadetr.training_settings import HardSuppression, LinearSuppression, ScoreRanking
 
 SCALES = ("mini", "simulated", "paper")
 
@@ -88,6 +89,14 @@ def test_a_later_layer_wins_key_by_key(tmp_path):
         ("dataset: {text_stream: {kind: words, prefix: q}}", ["unknown key 'dataset.text_stream.prefix'"]),
         ("dataset: {text_stream: {width: wide}}", ["key 'dataset.text_stream.width'", "'wide'"]),
         ("dataset: {selection: {metrics: []}}", ["key 'dataset.selection.metrics'", "at least 1"]),
+        ("training: {schedule: {shape: milestones}}", ["key 'training.schedule'", "for example [80, 160]"]),
+        ("training: {schedule: {milestones: [160, 80]}}", ["key 'training.schedule'", "must ascend"]),
+        ("training: {optimiser: adam}", ["key 'training'", "set weight_decay to 0"]),
+        ("training: {ranking: {threshold: 0.7}}", ["key 'training.ranking.kind' is missing"]),
+        ("training: {ranking: {kind: nms}}", ["key 'training.ranking.threshold' is missing"]),
+        ("training: {ranking: {kind: nms, threshold: 0.7, sigma: 1.0}}", ["unknown key 'training.ranking.sigma'"]),
+        ("dataset: {source_video: '(.+'}", ["'dataset'", "no regular expression"]),
+        ("dataset: {source_video: '(.+)_(.+)'}", ["'dataset'", "one group", "has 2"]),
         (
             "dataset: {video_streams: [{name: a, directory: b, width: 3, sufix: .npy}]}",
             ["'dataset.video_streams.0.sufix'", "'dataset.video_streams.0.suffix'"],
@@ -114,6 +123,26 @@ def test_a_text_stream_without_a_kind_is_named(tmp_path):
 def test_a_record_of_another_kind_starts_afresh(tmp_path):
     own = scale_file(tmp_path, "dataset: {text_stream: {kind: words, width: 50}}")
     assert resolve_dataset("qvhighlights", own).text_stream == WordVectors(width=50)
+
+
+def test_a_method_and_a_benchmark_have_a_ranking_of_their_own(tmp_path):
+    text = (
+        "method_training: {sa_detr: {ranking: {kind: nms, threshold: 0.7, kept: 10}}}\n"
+        "settings: {tacos: {method_training: {sa_detr: {ranking: {kind: linear_soft_nms, threshold: 0.3}}}}}"
+    )
+    own = scale_file(tmp_path, text)
+    found = {
+        (setting, method): resolve(setting, method, "full", 2018, own).training.ranking
+        for setting in ("qvhighlights", "tacos")
+        for method in ("sa_detr", "qd_detr")
+    }
+    assert found == {
+        ("qvhighlights", "sa_detr"): HardSuppression(threshold=0.7, kept=10),
+        # Another kind starts afresh.
+        ("tacos", "sa_detr"): LinearSuppression(threshold=0.3),
+        ("qvhighlights", "qd_detr"): ScoreRanking(),
+        ("tacos", "qd_detr"): ScoreRanking(),
+    }
 
 
 def test_words_may_keep_their_punctuation(tmp_path):

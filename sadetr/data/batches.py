@@ -30,12 +30,15 @@ class Split:
         self._video_rows = store.video_rows(query.vid for query in queries)
         self.lengths = store.video_lengths[self._video_rows]
         self._text_rows = store.text_rows(query.qid for query in queries)
+        sources = [dataset.source_of(query.vid) for query in queries]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(sources))}
+        self._sources = np.array([numbers[name] for name in sources], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.queries)
 
     def features(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """Features, masks and video ids of the queries ``rows`` (B,)."""
+        """Features, masks and ids of videos and originals of the queries ``rows`` (B,)."""
         video, video_lengths = self._store.gather_video(self._video_rows[rows])
         text, text_lengths = self._store.gather_text(self._text_rows[rows])
         return {
@@ -44,6 +47,7 @@ class Split:
             "text": torch.from_numpy(text),
             "text_mask": _valid(text_lengths, text.shape[1]),
             "video_id": torch.from_numpy(self._video_rows[rows]),
+            "source_id": torch.from_numpy(self._sources[rows]),
         }
 
     def training_epochs(self, batch_size: int, streams: Streams, bucket_batches: int = 1) -> "TrainingEpochs":

@@ -14,14 +14,13 @@ from sadetr.data.batches import Split
 from sadetr.data.store import FeatureStore
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.moment_retrieval import pairwise_iou
-from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
 from sadetr.nn.spans import cw_to_se
 from sadetr.provenance import config_fingerprint
 from sadetr.reporting.queries import find_in_split
 from sadetr.training.checkpoint import read_tensors
-from sadetr.training.prediction import predicted_batch
+from sadetr.training.prediction import decoded_windows, predicted_batch
 
 Array = NDArray[np.float64]
 
@@ -29,6 +28,8 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class QueryInspection:
     """One query through one network: N moment queries, best first, R layers, h heads, L clips; times in seconds.
+
+    Moment queries are all that the network has, also where the run's ranking keeps fewer windows.
 
     The parts that a method does not have are None.
     """
@@ -39,7 +40,7 @@ class QueryInspection:
     query: Query
     clip_length: float
     windows: Array
-    """(N, 3) start, end and score, as the prediction file holds them."""
+    """(n, 3) start, end and score, as the prediction file holds them."""
     saliency: Array
     """(L,)."""
     order: NDArray[np.int64]
@@ -108,8 +109,9 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
         found = model.inspect(batch)
     scores = _array(found.output.scores[place])
     spans = _array(found.output.spans[place])
-    ranked = rank_windows(spans, scores, query.duration)
-    rules = dataset.postprocess
+    (windows,) = decoded_windows(
+        spans[None], scores[None], [query.duration], dataset.postprocess, settings.training.ranking
+    )
     order = np.argsort(-scores, kind="stable")
     clips = int(batch.video_mask[place].sum())
     return QueryInspection(
@@ -118,7 +120,7 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
         split=split,
         query=query,
         clip_length=dataset.clip_length,
-        windows=postprocess_windows(ranked, rules.clamp, rules.round_to),
+        windows=windows,
         saliency=_array(found.output.saliency[place, :clips]),
         order=order,
         scores=scores[order],

@@ -5,7 +5,7 @@ A method is a module with ``build(settings: RunSettings) -> Method``. It sees te
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -43,13 +43,20 @@ class Batch:
     """(B,) int64, one relevant clip, the positive of the contrastive alignment losses."""
     video_id: Tensor
     """(B,) int64, equal where two queries share a video."""
+    source_id: Tensor = None
+    """(B,) int64, equal where the videos of two queries were cut from one original (``dataset.source_video``), which
+    shows the same people and places in both. Left out, it is ``video_id``: every video is its own original."""
+
+    def __post_init__(self) -> None:
+        if self.source_id is None:
+            object.__setattr__(self, "source_id", self.video_id)
 
     def __len__(self) -> int:
         return self.video.shape[0]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on ``device``, features in single precision."""
-        moved = {field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)}
+        moved = {part.name: getattr(self, part.name).to(device, non_blocking=True) for part in fields(self)}
         # Halves of a store are converted there: half the bytes cross over.
         return replace(self, **moved | {name: moved[name].float() for name in ("video", "text")})
 
@@ -58,10 +65,17 @@ class Batch:
 class Step:
     """What a method may know of the training step: how far training is, and its private source of randomness."""
 
-    progress: float
-    """Finished share of the epochs, in [0, 1)."""
+    epoch: int
+    """Finished epochs: 0 in the first one."""
+    epochs: int
+    """Of the whole training."""
     generator: torch.Generator
     """On the CPU, so that draws are the same whatever the device."""
+
+    @property
+    def progress(self) -> float:
+        """Finished share of the epochs, in [0, 1)."""
+        return self.epoch / self.epochs
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,9 @@ class Output:
     """(B, N_q), the higher the better."""
     saliency: Tensor
     """(B, L) clip scores; padded clips hold anything finite."""
+    step: Step | None = field(default=None, kw_only=True)
+    """What ``forward`` was given. A method whose objective changes while it trains hands it on here; others leave it
+    out."""
 
 
 class LossTerms(dict[str, Tensor]):
@@ -114,7 +131,11 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Weighted loss terms by name; training minimises their sum. :class:`LossTerms` adds what is to be watched."""
+        """Weighted loss terms by name; training minimises their sum. :class:`LossTerms` adds what is to be watched.
+
+        All that it depends on is in its arguments, so that whoever has an output (a parity check, a benchmark) has its
+        losses. What depends on the epoch reads ``output.step``, which ``forward`` put there.
+        """
 
     def inspect(self, batch: Batch) -> Inspection:
         """What ``python -m sadetr explain --qid`` shows of a batch; methods with something inside override it.

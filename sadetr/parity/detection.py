@@ -96,7 +96,7 @@ def evaluate(
     """
     batch, values = batch_of(fixture), {}
     # Given a step, a model also computes what the authors compute in evaluation and no prediction reads.
-    step = Step(0.0, torch.Generator())
+    step = Step(0, 1, torch.Generator())
     for prefix, training in (("eval_output", False), ("output", True)):
         output = model.train(training)(batch, step)
         values |= named(prefix, detections(output, model.settings.loss.aux) | outputs(output))

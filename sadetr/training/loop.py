@@ -18,6 +18,7 @@ from sadetr.randomness import Streams
 from sadetr.settings import RunSettings, Selection
 from sadetr.training.checkpoint import Chosen, TrainingState, optimiser_tensors, restore_optimiser, snapshot
 from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings, gradient_norms, span_spread
+from sadetr.training.optimiser import make_optimiser
 from sadetr.training.prediction import predict
 from sadetr.training.schedule import learning_rate
 
@@ -48,9 +49,7 @@ class Trainer:
         self._batches = math.ceil(len(train) / self._settings.batch_size)
         self._parameters = list(model.parameters())
         self._device = self._parameters[0].device
-        self._optimiser = torch.optim.AdamW(
-            self._parameters, lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
-        )
+        self._optimiser = make_optimiser(model, self._settings)
         self._standstill = StandstillWarnings()
         self._warnings: list[str] = []
         self.state = state
@@ -73,15 +72,13 @@ class Trainer:
                 yield self.state
 
     def _train_epoch(self, epoch: int, report: "Report") -> dict[str, Any]:
-        rate = learning_rate(self._settings, epoch)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
         self._streams.seed_global("dropout", epoch)
-        step = Step(epoch / self._settings.epochs, self._streams.torch("method", epoch))
+        step = Step(epoch, self._settings.epochs, self._streams.torch("method", epoch))
         self._model.train()
         totals: dict[str, torch.Tensor] = {}
         diagnosed: dict[str, Any] = {}
         for index, batch in enumerate(self._epochs.epoch(epoch)):
+            self._set_rate(learning_rate(self._settings, epoch, index, self._batches))
             diagnosis = diagnosed if index == 0 and self._is_diagnosed(epoch) else None
             columns = self._step(batch.to(self._device), step, diagnosis)
             # Sums stay on the device: reading them here would wait for the GPU in every step.
@@ -97,7 +94,12 @@ class Trainer:
                 f"training diverged in epoch {epoch + 1}: {broken} is not finite. Lower training.learning_rate or "
                 "check the features with `prepare`; the state before this epoch is kept."
             )
-        return {"epoch": epoch + 1, "learning_rate": rate, "loss": loss} | columns | diagnosed
+        first = learning_rate(self._settings, epoch, 0, self._batches)
+        return {"epoch": epoch + 1, "learning_rate": first, "loss": loss} | columns | diagnosed
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
 
     def _step(self, batch: Batch, step: Step, diagnosis: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
         """One update; loss terms and monitors by their column of the history. Fills ``diagnosis`` if there is one."""
@@ -128,7 +130,8 @@ class Trainer:
         dataset, row, spreads = self._dataset, {}, {}
         for name, split in self._validation.items():
             observed = ObservedPredictions()
-            rows = predict(self._model, split, self._settings.batch_size, self._device, observed)
+            ranking = self._settings.ranking
+            rows = predict(self._model, split, self._settings.batch_size, self._device, observed, ranking)
             metrics = evaluate(rows, split.queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
             row |= {f"{name}/{metric}": value for metric, value in metrics.items() if "/" not in metric}
             self._warnings += self._standstill.after(name, observed, last)

@@ -1,6 +1,7 @@
 """Predictions of a split in the field's submission format."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,14 @@ from numpy.typing import NDArray
 
 from sadetr.data.batches import Split
 from sadetr.evaluation.postprocess import postprocess_windows, rank_windows
+from sadetr.evaluation.ranking import rerank
 from sadetr.models.interface import Batch, Method
+from sadetr.settings import Postprocess
+from sadetr.training_settings import Ranking, ScoreRanking
 
 SALIENCY_DECIMALS = 4
 Observer = Callable[[NDArray[np.floating], NDArray[np.floating]], None]
+AS_SCORED = ScoreRanking()
 
 
 def predicted_batch(split: Split, row: int, batch_size: int) -> tuple[Batch, int]:
@@ -28,13 +33,21 @@ def predicted_batch(split: Split, row: int, batch_size: int) -> tuple[Batch, int
 
 @torch.no_grad()
 def predict(
-    model: Method, split: Split, batch_size: int, device: torch.device, observe: Observer | None = None
+    model: Method,
+    split: Split,
+    batch_size: int,
+    device: torch.device,
+    observe: Observer | None = None,
+    ranking: Ranking = AS_SCORED,
 ) -> list[dict[str, Any]]:
     """Rows with qid, query, vid, windows and saliency, in annotation order; the model returns to its mode.
 
-    Windows are decoded with the annotated duration (D58), ranked, and post-processed as the benchmark setting says;
-    saliency holds one score per clip of the features. ``observe`` is called with the spans (B, N_q, 2) and scores
-    (B, N_q) of every batch as the network predicts them.
+    Windows are decoded with the annotated duration (D58), ranked, post-processed as the benchmark setting says, and
+    suppressed as ``ranking`` does; saliency holds one score per clip of the features. ``observe`` is called with the
+    spans (B, N_q, 2) and scores (B, N_q) of every batch as the network predicts them.
+
+    Raises:
+        SettingsError: ``ranking`` does not suit the network's scores.
     """
     training = model.training
     model.eval()
@@ -48,18 +61,32 @@ def predict(
         )
         if observe is not None:
             observe(spans, scores)
-        for index in range(len(batch)):
-            row = next(places)
+        chosen = list(itertools.islice(places, len(batch)))
+        durations = [split.queries[row].duration for row in chosen]
+        windows = decoded_windows(spans, scores, durations, split.dataset.postprocess, ranking)
+        for index, row in enumerate(chosen):
             query, length = split.queries[row], split.lengths[row]
-            windows = rank_windows(spans[index], scores[index], query.duration)
-            rules = split.dataset.postprocess
-            windows = postprocess_windows(windows, rules.clamp, rules.round_to)
             rows[row] = {
                 "qid": query.qid,
                 "query": query.query,
                 "vid": query.vid,
-                "pred_relevant_windows": windows.tolist(),
+                "pred_relevant_windows": windows[index].tolist(),
                 "pred_saliency_scores": [round(float(score), SALIENCY_DECIMALS) for score in saliency[index, :length]],
             }
     model.train(training)
     return rows
+
+
+def decoded_windows(
+    spans: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    durations: Sequence[float],
+    rules: Postprocess,
+    ranking: Ranking,
+) -> list[NDArray[np.float64]]:
+    """From a batch's (B, N_q, 2) ``cw`` spans and (B, N_q) scores to each query's (n, 3) windows as they are written.
+
+    ``durations`` are the videos' in seconds.
+    """
+    ranked = [rank_windows(*each) for each in zip(spans, scores, durations, strict=True)]
+    return rerank(np.stack([postprocess_windows(each, rules.clamp, rules.round_to) for each in ranked]), ranking)

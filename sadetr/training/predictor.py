@@ -51,11 +51,11 @@ class Predictor:
             StoreError: the features are not prepared, or lack a video or query.
             DataError: the features cannot be prepared.
         """
-        settings = self.settings
+        settings, training = self.settings, self.settings.training
         split = Split(queries, self.open_store(), settings.dataset)
         with claimed_device(settings.execution.device) as device:
             make_deterministic(settings.execution.threads)
-            return predict(self.model.to(device), split, settings.training.batch_size, device)
+            return predict(self.model.to(device), split, training.batch_size, device, ranking=training.ranking)
 
 
 def run_predictor(run: RunId, layout: Layout, checkpoint: str, open_store: StoreOpener) -> Predictor:

@@ -159,13 +159,14 @@ def _write_predictions(
     device: torch.device,
 ) -> None:
     """Write predictions of every checkpoint on every reported split; checkpoints of one epoch predict once."""
+    training = settings.training
     names: dict[int, list[str]] = {}
     for name in settings.dataset.checkpoints:
         names.setdefault(epochs[name], []).append(name)
     for same in names.values():
         model.load_state_dict(weights[same[0]])
         for split in settings.dataset.report_splits:
-            rows = predict(model, splits[split], settings.training.batch_size, device)
+            rows = predict(model, splits[split], training.batch_size, device, ranking=training.ranking)
             for name in same:
                 write_predictions(run.prediction(name, split), rows)
 

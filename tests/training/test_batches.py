@@ -1,5 +1,6 @@
 """Batches: every query once per epoch, with its own features and labels, whatever was iterated before."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from sadetr.configuration import resolve
 from sadetr.data.annotations import clip_count, read_annotations
-from sadetr.data.batches import bucketed
+from sadetr.data.batches import Split, bucketed
+from sadetr.data.store import FeatureStore
 from sadetr.models.interface import Batch
 from sadetr.models.sa_detr.model import SADETR
 from sadetr.randomness import Streams
@@ -119,6 +121,50 @@ def test_queries_of_one_video_share_its_id(workspace):
     ids = torch.cat([batch.video_id for batch in split.prediction_batches(BATCH_SIZE)]).tolist()
     vids = [query.vid for query in split.queries]
     assert len(set(zip(ids, vids, strict=True))) == len(set(ids)) == len(set(vids)) < len(vids)
+
+
+def test_videos_are_their_own_originals_unless_the_setting_has_a_rule(workspace):
+    split = workspace.split("train")
+    for batch in [*split.prediction_batches(BATCH_SIZE), *epochs_of(split).epoch(0)]:
+        same_video, same_source = (ids[:, None] == ids for ids in (batch.video_id, batch.source_id))
+        assert torch.equal(same_source, same_video)
+        assert torch.equal(replace(batch, source_id=None).source_id, batch.video_id)
+
+
+def test_parts_of_one_original_share_its_id(workspace):
+    """Ten videos each are taken for parts of one: their names are g00012_0.0_32.0 and the like."""
+    plain = workspace.split("train")
+    dataset = plain.dataset.model_copy(update={"source_video": r"(g\d+)\d_[0-9.]+_[0-9.]+"})
+    split = Split(plain.queries, FeatureStore.open(workspace.layout.store("qvhighlights")), dataset)
+    originals = {}
+    for batch in epochs_of(split).epoch(1):
+        for text, source in zip(batch.text, batch.source_id.tolist(), strict=True):
+            originals[key(text)] = source
+    in_order = names(list(plain.prediction_batches(BATCH_SIZE)))
+    found = [(query.vid[:5], originals[name]) for query, name in zip(plain.queries, in_order, strict=True)]
+    assert 1 < len(set(found)) == len({vid for vid, _ in found}) == len({source for _, source in found})
+    assert len(set(found)) < len({query.vid for query in plain.queries})
+
+
+@pytest.mark.parametrize(
+    ("split", "videos", "sources"), [("train", 7100, 2214), ("val", 1519, 474), ("test", 1529, 476)]
+)
+def test_qvhighlights_videos_are_parts_of_a_third_as_many(split, videos, sources):
+    dataset = resolve("qvhighlights", "sa_detr", "full", 2018, "paper").dataset
+    path = SHARED / "annotations" / "qvhighlights" / dataset.annotations[split]
+    if not path.exists():
+        pytest.skip(f"{path} is absent; set SADETR_SHARED to the folder with the official data")
+    vids = {query.vid for query in read_annotations(path, dataset.annotation_rules)}
+    originals = {dataset.source_of(vid) for vid in vids}
+    assert (len(vids), len(originals)) == (videos, sources)
+    # A YouTube id.
+    assert {len(name) for name in originals} == {11}
+
+
+@pytest.mark.parametrize("setting", ["charades_sta", "charades_sta_vgg", "tacos"])
+def test_other_benchmarks_have_whole_videos(setting):
+    dataset = resolve(setting, "sa_detr", "full", 2018, "paper").dataset
+    assert dataset.source_of("s13-d21_0.0_150.0") == "s13-d21_0.0_150.0"
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,11 +7,11 @@ import filelock
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.randomness import Streams
-from sadetr.settings import ScheduleSettings, TrainingSettings
 from sadetr.training import devices
 from sadetr.training.checkpoint import (
     Chosen,
@@ -24,7 +24,10 @@ from sadetr.training.checkpoint import (
     write_tensors,
 )
 from sadetr.training.devices import claimed_device, device_name
+from sadetr.training.optimiser import make_optimiser
 from sadetr.training.schedule import learning_rate
+from sadetr.training_settings import ScheduleSettings, TrainingSettings
+from tests.samples import SHARED
 
 
 def rates(shape, hold=4, epochs=12):
@@ -56,6 +59,58 @@ def test_the_papers_schedule():
     assert values[:40] == [1e-4] * 40
     assert values[120] == pytest.approx(5e-5)
     assert values[199] == pytest.approx(1e-4 / 160)
+
+
+def scheduled(epochs, rate=1e-4, steps=None, **schedule):
+    """Rates of all epochs, or of all steps of all epochs."""
+    settings = TrainingSettings(epochs=epochs, learning_rate=rate, schedule=ScheduleSettings(**schedule))
+    if steps is None:
+        return [learning_rate(settings, epoch) for epoch in range(epochs)]
+    return [learning_rate(settings, epoch, step, steps) for epoch in range(epochs) for step in range(steps)]
+
+
+def torchs(scheduler, count, rate=1e-4, **options):
+    """Rates that one of PyTorch's schedulers gives, called ``count`` times."""
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=rate)
+    schedule, rates = scheduler(optimiser, **options), []
+    for _ in range(count):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    return rates
+
+
+def test_milestones_multiply_after_each():
+    values = scheduled(200, shape="milestones", milestones=[80, 160])
+    assert values == pytest.approx(torchs(torch.optim.lr_scheduler.MultiStepLR, 200, milestones=[80, 160]))
+    # BAM-DETR's form of it.
+    assert values == pytest.approx(torchs(torch.optim.lr_scheduler.StepLR, 200, step_size=80))
+    assert scheduled(200, shape="milestones", milestones=[100]) == scheduled(200, shape="step", hold_epochs=100)
+
+
+def test_univtgs_warm_up_reaches_the_rate_in_its_tenth_epoch():
+    values = scheduled(200, shape="milestones", milestones=[80, 160], warmup_epochs=10)
+    assert values[:10] == pytest.approx([1e-5 * (epoch + 1) for epoch in range(10)])
+    assert values[9:] == scheduled(200, shape="milestones", milestones=[80, 160])[9:]
+
+
+def test_vslnets_rate_falls_with_every_step():
+    """Source: ``get_linear_schedule_with_warmup`` of transformers, S steps in all: 1 - s / S in step s."""
+    values = scheduled(100, steps=7, shape="linear", hold_epochs=0, unit="step")
+    assert values == pytest.approx([1e-4 * (700 - step) / 700 for step in range(700)])
+    options = {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 700}
+    assert values == pytest.approx(torchs(torch.optim.lr_scheduler.LinearLR, 700, **options))
+
+
+def test_steps_fill_the_epochs():
+    """Whatever the shape: at an epoch's first step the rate is the epoch's, but for the warm-up, which is finer."""
+    for shape in ("linear", "cosine", "step", "milestones", "constant"):
+        options = {"shape": shape, "hold_epochs": 4, "milestones": [3, 9]}
+        assert scheduled(12, steps=5, unit="step", **options)[::5] == pytest.approx(scheduled(12, **options))
+        # By epochs, the step within the epoch does not matter.
+        assert scheduled(12, steps=5, **options)[4::5] == scheduled(12, **options)
+    rising = scheduled(12, rate=8.0, steps=5, shape="constant", warmup_epochs=2, unit="step")
+    assert rising[:11] == pytest.approx([*(0.8 * (step + 1) for step in range(10)), 8.0])
 
 
 def test_a_hold_that_outlasts_the_training():
@@ -181,12 +236,68 @@ def optimise(model, optimiser, steps):
 
 
 def adamw(model):
-    return torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1, fused=True)
+    return make_optimiser(model, TrainingSettings(learning_rate=0.01, weight_decay=0.1))
 
 
-def test_a_restored_optimiser_goes_on_with_the_same_bits(tmp_path):
+def adam(model):
+    return make_optimiser(model, TrainingSettings(learning_rate=0.01, optimiser="adam", weight_decay=0.0))
+
+
+def adamw_on_matrices(model):
+    return make_optimiser(model, TrainingSettings(learning_rate=0.01, weight_decay=0.1, decayed="matrices"))
+
+
+def test_without_settings_everything_decays_as_ever():
+    ours, theirs = network(), network()
+    optimise(ours, adamw(ours), 3)
+    optimise(theirs, torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1, fused=True), 3)
+    assert digest(snapshot(ours)) == digest(snapshot(theirs))
+
+
+def test_adam_is_adamw_without_decay():
+    first, second = network(), network()
+    optimise(first, adam(first), 3)
+    optimise(second, make_optimiser(second, TrainingSettings(learning_rate=0.01, weight_decay=0.0)), 3)
+    assert isinstance(adam(first), torch.optim.Adam)
+    for name, value in snapshot(first).items():
+        torch.testing.assert_close(value, snapshot(second)[name])
+    with pytest.raises(ValidationError, match="set weight_decay to 0"):
+        TrainingSettings(optimiser="adam")
+
+
+def test_norms_and_biases_are_left_out_of_the_decay():
+    """Without gradients decay alone moves anything: by the rate times the decay, and only matrices."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.PReLU(), nn.Conv1d(4, 2, 3), nn.GRU(2, 2))
+    optimiser = adamw_on_matrices(model)
+    grouped = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    assert set(grouped) == set(model.parameters())
+    assert len(grouped) == len(set(grouped))
+    before = snapshot(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    for name, value in snapshot(model).items():
+        factor = 1 - 0.01 * 0.1 if value.ndim > 1 else 1.0
+        torch.testing.assert_close(value, factor * before[name], rtol=1e-6, atol=0)
+        assert ("bias" in name or name.startswith(("1.", "2."))) == (value.ndim < 2)
+
+
+def test_vslnets_names_leave_out_what_dimensions_do():
+    """Source: VSLNet's ``build_optimizer_and_scheduler``. MH-DETR goes by dimensions itself, as timm does."""
+    path = SHARED / "parity" / "vslnet" / "case_a.safetensors"
+    if not path.exists():
+        pytest.skip(f"{path} is absent; set SADETR_SHARED to the folder that holds parity/")
+    weights, _ = read_tensors(path)
+    ours = {name.removeprefix("weight."): value for name, value in weights.items() if name.startswith("weight.")}
+    assert len(ours) == 75
+    for name, value in ours.items():
+        assert (value.ndim < 2) == any(part in name for part in ("bias", "layer_norm", "LayerNorm")), name
+
+
+@pytest.mark.parametrize("make", [adamw, adam, adamw_on_matrices])
+def test_a_restored_optimiser_goes_on_with_the_same_bits(tmp_path, make):
     model = network()
-    optimiser = adamw(model)
+    optimiser = make(model)
     optimise(model, optimiser, 3)
     saved, weights = optimiser_tensors(optimiser, model), snapshot(model)
     optimise(model, optimiser, 2)
@@ -196,7 +307,7 @@ def test_a_restored_optimiser_goes_on_with_the_same_bits(tmp_path):
     state = TrainingState.load(path)
     again = network()
     again.load_state_dict(state.weights)
-    restored = adamw(again)
+    restored = make(again)
     restore_optimiser(restored, again, state.optimiser)
     optimise(again, restored, 2)
     assert digest(snapshot(again)) == digest(snapshot(model))
@@ -204,7 +315,7 @@ def test_a_restored_optimiser_goes_on_with_the_same_bits(tmp_path):
     assert not any(name.startswith("unused") for name in saved)
     fresh = network()
     fresh.load_state_dict(weights)
-    optimise(fresh, adamw(fresh), 2)
+    optimise(fresh, make(fresh), 2)
     assert digest(snapshot(fresh)) != digest(snapshot(model))
 
 
