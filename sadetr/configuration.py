@@ -11,7 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ from sadetr.settings import (
 )
 
 Overrides = dict[str, Any]
+ClassReference = Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$")]
+"""``package.module:Class``."""
 
 
 class SettingOverrides(Record):
@@ -71,26 +73,46 @@ class VariantOverrides(Record):
 
 
 class MethodSettings(Record):
-    """A method: its module, its settings type and its variants. The first variant is the full method."""
+    """A method: its classes and its variants. The first variant is the full method."""
 
     name: str
     title: str
-    module: str
-    """Importable module with ``build(settings: RunSettings) -> Method``."""
-    settings: str
-    """``package.module:Class`` of the method's settings."""
-    weights: str | None = None
-    """Module that turns official checkpoints into ours (:mod:`sadetr.models.weights`); None where there is none."""
+    network: ClassReference
+    """Of the method's :class:`sadetr.models.interface.Method`."""
+    settings: ClassReference
+    """Of the method's settings; its module never imports torch."""
+    official: str | None = None
+    """Module that says what the authors call everything (:mod:`sadetr.models.official`); None where there is none."""
     variants: dict[str, VariantOverrides]
 
+    @property
+    def module(self) -> str:
+        """Module of the network."""
+        return self.network.partition(":")[0]
+
+    def network_type(self) -> type:
+        """Import the network's class, which needs torch.
+
+        Raises:
+            SettingsError: it cannot be imported.
+        """
+        return self._imported("network", self.network)
+
     def settings_type(self) -> type[Record]:
-        """Import the settings class (never the module, which needs torch)."""
-        module, _, name = self.settings.partition(":")
+        """Import the settings' class, which does not need torch.
+
+        Raises:
+            SettingsError: it cannot be imported.
+        """
+        return self._imported("settings", self.settings)
+
+    def _imported(self, key: str, reference: str) -> Any:
+        module, _, name = reference.partition(":")
         try:
             return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             file = find("methods", f"{self.name}.yaml")
-            raise SettingsError(f"{file}: settings: {self.settings!r} cannot be imported ({error})") from error
+            raise SettingsError(f"{file}: {key}: {reference!r} cannot be imported ({error})") from error
 
 
 def _named(folder: str, name: str, config: Path) -> Path:
@@ -107,7 +129,7 @@ def load_scale(name: str, config: Path = CONFIG) -> ScaleSettings:
 
 @functools.cache
 def load_method(name: str, config: Path = CONFIG) -> MethodSettings:
-    """Read a method's file: module, settings type and variants."""
+    """Read a method's file: its classes and variants."""
     path = _named("methods", name, config)
     return validate(MethodSettings, {"name": path.stem, **load_yaml(path)}, path)
 

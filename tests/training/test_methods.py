@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from sadetr.configuration import load_method, resolve
+from sadetr.configuration import resolve
 from sadetr.layout import RunFolder
 from sadetr.training.checkpoint import TrainingState
 from sadetr.training.run import train
@@ -29,7 +29,7 @@ def test_an_interrupted_baseline_ends_like_an_uninterrupted_one(workspace, tmp_p
         annotations = workspace.layout.annotations(settings.dataset)
         store = workspace.layout.store("qvhighlights")
         with own_torch_state():
-            train(settings, load_method(method).module, store, annotations, tmp_path / name)
+            train(settings, store, annotations, tmp_path / name)
         return RunFolder(tmp_path / name)
 
     expected = digests(run("whole"))

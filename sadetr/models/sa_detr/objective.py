@@ -9,9 +9,10 @@ from sadetr.losses.alignment import clip_text_logits, inter_loss, intra_loss, lo
 from sadetr.losses.matching import match, take
 from sadetr.losses.moment import span_losses
 from sadetr.losses.quality import quality_loss, quality_margin_loss, quality_monitors
+from sadetr.models.detr.objective import saliency_terms
+from sadetr.models.detr.texts import next_video_texts
 from sadetr.models.interface import Batch, LossTerms
 from sadetr.models.sa_detr.settings import SADETRSettings
-from sadetr.models.saliency import saliency_terms
 
 if TYPE_CHECKING:
     from sadetr.models.sa_detr.model import SADETROutput
@@ -55,7 +56,7 @@ def alignment_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettin
 
 def _saliency_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
     """L_S; a next sample of the same video is no negative (D22)."""
-    real = batch.video_id != batch.video_id.roll(-1)
+    real = next_video_texts(batch).real
     return saliency_terms(output.saliency, output.negative_saliency, batch, real, settings.saliency)
 
 
