@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from sadetr.nn.layers import MLP, FeedForward
 from sadetr.nn.positions import anchor_positions
 from sadetr.nn.settings import GaussianMask
 from sadetr.nn.spans import moved
-from sadetr.nn.stochastic import Dropout
+from sadetr.nn.stochastic import Dropout, PReLU
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,19 @@ class DABDecoderLayer(nn.Module):
     """Conditional self and cross attention and a feed-forward block, post-norm."""
 
     def __init__(
-        self, width: int, heads: int, feedforward: int, dropout: float, first: bool, gauss: GaussianMask | None
+        self,
+        width: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        first: bool,
+        gauss: GaussianMask | None = None,
+        activation: Callable[[], nn.Module] = PReLU,
     ) -> None:
         super().__init__()
         self.self_attention = ConditionalSelfAttention(width, heads, dropout)
         self.cross_attention = ConditionalCrossAttention(width, heads, dropout, first, gauss)
-        self.feedforward = FeedForward(width, feedforward, dropout)
+        self.feedforward = FeedForward(width, feedforward, dropout, activation)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = Dropout(dropout)
 
@@ -158,11 +166,12 @@ class DABDecoderLayer(nn.Module):
         return self.norm3(content + self.dropout(self.feedforward(content)))
 
 
-def dab_layers(
-    count: int, width: int, heads: int, feedforward: int, dropout: float, gauss: GaussianMask | None = None
-) -> list[DABDecoderLayer]:
-    """Layers of a decoder, the first of which also adds positions to contents in its cross attention."""
-    return [DABDecoderLayer(width, heads, feedforward, dropout, index == 0, gauss) for index in range(count)]
+def dab_layers(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]:
+    """Layers of a decoder, the first of which also adds positions to contents in its cross attention.
+
+    ``sizes`` (width, heads, feed-forward width, dropout) and ``options`` are those of :class:`DABDecoderLayer`.
+    """
+    return [DABDecoderLayer(*sizes, first=index == 0, **options) for index in range(count)]
 
 
 class AnchorEncoding(nn.Module):
@@ -238,13 +247,16 @@ class DABDecoder(nn.Module):
     ``offset`` only moves the references of the following layer, as the spans are predicted by a head of the model.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], encoding: nn.Module, offset: nn.Module, width: int) -> None:
+    def __init__(
+        self, layers: Iterable[nn.Module], encoding: nn.Module, offset: Callable[[Tensor], Tensor], width: int
+    ) -> None:
         """Build the decoder.
 
         Args:
             layers: called as :class:`DABDecoderLayer`.
             encoding: called as :class:`AnchorEncoding`.
-            offset: (B, N, d) contents -> (B, N, 2) moves of the references' logits.
+            offset: (B, N, d) contents -> (B, N, 2) moves of the references' logits: a module, or, where a head of the
+                model does it (EaTR), a function that calls that head, which then stays a module of the model alone.
             width: d.
         """
         super().__init__()

@@ -16,7 +16,8 @@ from sadetr.cli.options import app
 from sadetr.configuration import load_method, resolve
 from sadetr.errors import ResultsError, SadetrError, SettingsError
 from sadetr.models.construction import make_method
-from sadetr.models.official import Official, import_weights, load_official, official_network
+from sadetr.models.detr.official import descendant
+from sadetr.models.official import Official, import_weights, load_official, official_network, renamed
 from sadetr.models.weights import read_official
 from sadetr.parity.registry import method_names
 from sadetr.training.checkpoint import read_tensors
@@ -216,6 +217,13 @@ def test_command_writes_our_names_and_says_what_is_unused(tmp_path, method):
     weights, metadata = read_tensors(out)
     assert metadata["method"] == method
     assert weights.keys() == model.state_dict().keys()
+
+
+def test_a_descendant_adds_to_what_its_ancestor_has():
+    own = descendant({"memory.*": "memory.*"}, lambda *_: {}, lambda *_: {}, unused={"old.*": "never read"})
+    assert renamed("memory.weight", own.rules) == "memory.weight"
+    assert renamed("class_embed.bias", own.rules) == "label_head.bias"
+    assert own.unused.keys() == {"old.*", "txt_position_embed.*"}
 
 
 def test_a_method_without_official_names_is_an_error():

@@ -95,6 +95,25 @@ def three_layers() -> DABDecoder:
     return shaken(DABDecoder(layers, AnchorEncoding(WIDTH), reference_offset(WIDTH), WIDTH))
 
 
+def test_later_layers_lack_the_position_of_the_content_and_all_have_their_options():
+    layers = dab_layers(3, WIDTH, HEADS, 24, 0.0, activation=nn.ReLU)
+    assert [layer.cross_attention.query_position is not None for layer in layers] == [True, False, False]
+    assert all(isinstance(layer.feedforward[1], nn.ReLU) for layer in layers)
+
+
+def test_a_head_of_the_model_may_move_the_references_without_being_stored_twice():
+    head = reference_offset(WIDTH)
+    decoder = DABDecoder(
+        dab_layers(2, WIDTH, HEADS, 24, 0.0), AnchorEncoding(WIDTH), lambda values: head(values), WIDTH
+    )
+    assert not [name for name in decoder.state_dict() if name.startswith("offset")]
+    given = memory()
+    given = Memory(given.values.float(), given.positions.float(), given.mask)
+    anchors = random_spans(torch.Generator().manual_seed(2), 2, 3)
+    decoded = decoder(torch.zeros(2, 3, WIDTH), anchors, given)
+    assert torch.autograd.grad(decoded.ends.sum(), head[-1].weight)[0].abs().max() > 0
+
+
 def test_decoding_starts_from_the_content_that_it_is_given():
     decoder, given = three_layers(), memory()
     anchors = random_spans(torch.Generator().manual_seed(2), 2, 3).double()

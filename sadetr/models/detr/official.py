@@ -124,6 +124,7 @@ def descendant(
     losses: OwnValues,
     sizes: Mapping[str, Callable[[Tensors], Any]] | None = None,
     options: Mapping[str, str | Callable[[Given], Any]] | None = None,
+    unused: Mapping[str, str] | None = None,
 ) -> Official:
     """A method's own names on top of the common ones.
 
@@ -133,10 +134,11 @@ def descendant(
         losses: its losses beside :func:`set_losses`.
         sizes: its settings that tensors show.
         options: its settings that options say.
+        unused: its tensors that ours has no use for, with the reason.
     """
     return Official(
         rules=RULES | dict(rules),
-        unused=UNUSED,
+        unused={**UNUSED, **(unused or {})},
         sizes={**SIZES, **(sizes or {})},
         shape=feature_shape,
         options={**OPTIONS, **(options or {})},

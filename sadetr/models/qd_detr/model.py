@@ -45,7 +45,7 @@ class QDDETR(Method):
         self.global_token = FusionToken(width)
         self.fusion = Stack(CrossAttentionLayer(*sizes) for _ in range(settings.fusion_layers))
         self.encoder = Stack(EncoderLayer(*sizes) for _ in range(settings.encoder_layers))
-        layers = dab_layers(settings.decoder_layers, *sizes, settings.gauss if settings.modulate else None)
+        layers = dab_layers(settings.decoder_layers, *sizes, gauss=settings.gauss if settings.modulate else None)
         self.decoder = DABDecoder(layers, AnchorEncoding(width), reference_offset(width), width)
         for part in (self.fusion, self.encoder, self.decoder):
             xavier_matrices(part)
