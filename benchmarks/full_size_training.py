@@ -29,8 +29,8 @@ from sadetr.data.batches import Split
 from sadetr.data.preparation import normalise_rows
 from sadetr.data.store import FeatureStore, StoreWriter
 from sadetr.errors import SadetrError
+from sadetr.models.construction import make_method
 from sadetr.models.interface import Batch, Method, Step
-from sadetr.models.sa_detr.model import build
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.optimiser import make_optimiser
@@ -113,7 +113,7 @@ def train(settings: RunSettings, split: Split, steps: int) -> dict[str, Any]:
     """Train as :mod:`sadetr.training.loop` does, without validation; returns the summary's figures."""
     streams = Streams(settings.seed)
     streams.seed_global("initialisation", 0)
-    model = build(settings).train()
+    model = make_method(settings).train()
     counts = parameter_counts(model)
     report("parameters", total=sum(counts.values()), per_part=counts)
     rates = settings.training

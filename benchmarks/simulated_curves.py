@@ -11,7 +11,6 @@ holds a curve of the method, its values stand beside those of the same epoch; ``
 
 import argparse
 import contextlib
-import importlib
 import itertools
 import json
 import os
@@ -30,6 +29,7 @@ from sadetr.data.batches import Split
 from sadetr.data.store import FeatureStore
 from sadetr.errors import SadetrError, SettingsError
 from sadetr.layout import Layout
+from sadetr.models.construction import make_method
 from sadetr.provenance import fingerprint
 from sadetr.randomness import Streams
 from sadetr.reporting.published import LOGS, read_curves
@@ -125,7 +125,7 @@ def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None)
         for split, file in layout.annotations(settings.dataset).items()
     }
     Streams(settings.seed).seed_global("initialisation", 0)
-    model = importlib.import_module(load_method(settings.method).module).build(settings)
+    model = make_method(settings)
     identity = fingerprint(settings.identity(), store.manifest["files"])
     state = TrainingState.load(path) if path and path.exists() else TrainingState(identity)
     if state.fingerprint != identity:

@@ -8,7 +8,6 @@ whatever is timed. Times are medians in milliseconds, after warming steps.
 """
 
 import argparse
-import importlib
 import json
 import os
 import platform
@@ -24,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sadetr.configuration import load_method, resolve
+from sadetr.configuration import resolve
 from sadetr.data.annotations import Query
 from sadetr.data.labels import Labels
-from sadetr.data.store import TEMPORAL_FEATURES
+from sadetr.models.construction import make_method
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.provenance import commit, system
 from sadetr.randomness import Streams
@@ -75,8 +74,7 @@ def measure(settings: RunSettings, steps: int, device: torch.device) -> list[tup
     """All measurements of one variant: name and values."""
     streams = Streams(SEED)
     streams.seed_global("initialisation", 0)
-    build = importlib.import_module(load_method(settings.method).module).build
-    model: Method = build(settings).to(device).train()
+    model = make_method(settings).to(device).train()
     batch = synthetic_batch(settings, streams.numpy("benchmark", 0))
     training = TrainingStep(model, settings.training, batch, streams.torch("method", 0))
     if device.type == "cuda":
@@ -139,15 +137,15 @@ def run(training: TrainingStep, steps: int, timed: Callable[[dict[str, Callable[
 
 def synthetic_batch(settings: RunSettings, rng: np.random.Generator) -> Batch:
     """A batch of the largest shapes: every video and every text is as long as the setting allows."""
-    dataset, size = settings.dataset, settings.training.batch_size
+    dataset, shape, size = settings.dataset, settings.dataset.feature_shape, settings.training.batch_size
     clips, tokens = dataset.max_video_clips, dataset.max_text_tokens
     queries = [synthetic_query(number, clips, dataset.clip_length, rng) for number in range(size)]
     labels = Labels(queries, np.full(size, clips), dataset)
     draws = labels.draw(lambda consumer: rng)
     arrays = {
-        "video": rng.standard_normal((size, clips, dataset.video_width + TEMPORAL_FEATURES), np.float32),
+        "video": rng.standard_normal((size, clips, shape.video_width), np.float32),
         "video_mask": np.ones((size, clips), bool),
-        "text": rng.standard_normal((size, tokens, dataset.text_stream.width), np.float32),
+        "text": rng.standard_normal((size, tokens, shape.text_width), np.float32),
         "text_mask": np.ones((size, tokens), bool),
         "saliency": labels.saliency,
         "relevant": labels.relevant,

@@ -18,7 +18,7 @@ import functools
 import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -34,48 +34,72 @@ from sadetr.settings import (
     SimulationSettings,
 )
 
+ClassReference = Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$")]
+"""``package.module:Class``."""
+
 
 class FamilySettings(Record):
     """Methods that have settings in common, so that a scale can speak to all of them at once."""
 
     name: str
-    settings: str
-    """``package.module:Class`` that the settings of every method of the family extend."""
+    settings: ClassReference
+    """Class that the settings of every method of the family extend."""
 
     def settings_type(self, config: Path = CONFIG) -> type[Record]:
         """Import the class; it must not need torch."""
-        return _settings_type(self.settings, find("families", f"{self.name}.yaml", config))
+        return _imported(self.settings, "settings", find("families", f"{self.name}.yaml", config))
 
 
 class MethodSettings(BenchmarkOverrides):
-    """A method: its module, its settings type, its values and its variants. The first variant is the full method."""
+    """A method: its classes, its values and its variants. The first variant is the full method."""
 
     name: str
     title: str
-    module: str
-    """Importable module with ``build(settings: RunSettings) -> Method``."""
-    settings: str
-    """``package.module:Class`` of the method's settings."""
+    network: ClassReference
+    """Of the method's :class:`sadetr.models.interface.Method`."""
+    settings: ClassReference
+    """Of the method's settings; its module never imports torch."""
+    official: str | None = None
+    """Module that says what the authors call everything (:mod:`sadetr.models.official`); None where there is none."""
     family: str | None = None
     """Family whose settings type that class extends; None where a scale is to reach the method by its name alone."""
-    weights: str | None = None
-    """Module that turns official checkpoints into ours (:mod:`sadetr.models.weights`); None where there is none."""
     scales: dict[str, BenchmarkOverrides] = Field(default_factory=dict)
     """Scale -> what the method needs there in particular, and at the scales that extend it."""
     variants: dict[str, MethodOverrides]
     """Short named changes of the full method; the reason stands as a comment in the file."""
 
+    @property
+    def module(self) -> str:
+        """Module of the network."""
+        return self.network.partition(":")[0]
+
+    def network_type(self) -> type:
+        """Import the network's class, which needs torch.
+
+        Raises:
+            SettingsError: it cannot be imported.
+        """
+        return self._imported("network", self.network)
+
     def settings_type(self) -> type[Record]:
-        """Import the settings class (never the module, which needs torch)."""
-        return _settings_type(self.settings, find("methods", f"{self.name}.yaml"))
+        """Import the settings' class, which does not need torch.
+
+        Raises:
+            SettingsError: it cannot be imported.
+        """
+        return self._imported("settings", self.settings)
+
+    def _imported(self, key: str, reference: str) -> Any:
+        return _imported(reference, key, find("methods", f"{self.name}.yaml"))
 
 
-def _settings_type(reference: str, file: Path) -> type[Record]:
+def _imported(reference: str, key: str, file: Path) -> Any:
+    """The class that ``key`` of ``file`` names."""
     module, _, name = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise SettingsError(f"{file}: settings: {reference!r} cannot be imported ({error})") from error
+        raise SettingsError(f"{file}: {key}: {reference!r} cannot be imported ({error})") from error
 
 
 def _named(folder: str, name: str, config: Path) -> Path:
@@ -127,7 +151,7 @@ def load_family(name: str, config: Path = CONFIG) -> FamilySettings:
 
 @functools.cache
 def load_method(name: str, config: Path = CONFIG) -> MethodSettings:
-    """Read a method's file: module, settings type, values and variants.
+    """Read a method's file: its classes, values and variants.
 
     Raises:
         SettingsError: as of :func:`resolve`, or the file names a family, scale or benchmark setting that is not there.

@@ -16,8 +16,8 @@ from sadetr.installation import PACKAGE, ROOT
 from sadetr.settings import RunSettings
 
 # Modules whose effect on a result is wholly in the resolved settings (which have a fingerprint of their own), or that
-# cannot change a number: reading configuration, naming things, writing files. So are modules of these names:
-EXEMPT_NAMES = (".settings", ".inspection")
+# cannot change a number: reading configuration, naming things, writing files. So are modules named `settings`.
+EXEMPT_NAME = ".settings"
 EXEMPT = {
     "sadetr",
     "sadetr.configuration",
@@ -53,7 +53,7 @@ def code_fingerprint(*roots: str) -> str:
     pending = list(roots)
     while pending:
         module = pending.pop()
-        if module in seen or module in EXEMPT or module.endswith(EXEMPT_NAMES):
+        if module in seen or module in EXEMPT or module.endswith(EXEMPT_NAME):
             continue
         path = _source(module)
         tree = ast.parse(path.read_text(encoding="utf-8"))

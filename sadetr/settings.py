@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from sadetr.clips import clips_per_label, misfit
 from sadetr.records import Fraction, PositiveFloat, PositiveInt, Record
+from sadetr.shapes import TEMPORAL_FEATURES, FeatureShape
 from sadetr.training_settings import TrainingSettings
 
 
@@ -205,8 +206,13 @@ class DatasetSettings(Record):
 
     @property
     def video_width(self) -> int:
-        """Channels of one clip: all streams, without the two temporal endpoint features."""
+        """Channels of one clip as stored: all streams, without the temporal endpoint features."""
         return sum(stream.width for stream in self.video_streams)
+
+    @property
+    def feature_shape(self) -> FeatureShape:
+        """What a method is built for."""
+        return FeatureShape(self.video_width + TEMPORAL_FEATURES, self.text_stream.width, self.clip_length)
 
 
 class FeatureSettings(Record):

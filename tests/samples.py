@@ -11,11 +11,13 @@ from torch import Tensor
 from sadetr.models.interface import Batch, Step
 from sadetr.models.sa_detr.model import SADETR
 from sadetr.models.sa_detr.settings import SADETRSettings
+from sadetr.shapes import FeatureShape
 
 # Tests run side by side, one process per core; at these sizes a second thread only waits.
 torch.set_num_threads(1)
 
 VIDEO_WIDTH, TEXT_WIDTH, HIDDEN = 10, 6, 32
+SHAPE = FeatureShape(VIDEO_WIDTH, TEXT_WIDTH, clip_length=2.0)
 SHARED = Path(os.environ.get("SADETR_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -45,7 +47,7 @@ def small_settings(**changes: Any) -> SADETRSettings:
 def small_model(settings: SADETRSettings | None = None, seed: int = 0) -> SADETR:
     """A model none of whose parameters is constant, so that a swapped or unused one shows."""
     torch.manual_seed(seed)
-    model = SADETR(settings or small_settings(), VIDEO_WIDTH, TEXT_WIDTH)
+    model = SADETR(settings or small_settings(), SHAPE)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -66,10 +66,21 @@ def test_rendering_does_not_touch_training(checkout):
 
 def test_looking_into_a_network_does_not_touch_training(checkout):
     before = fingerprint_of(checkout)
-    for file in ("models/sa_detr/inspection.py", "nn/recording.py"):
+    for file in ("models/inspection.py", "nn/recording.py"):
         path = checkout / "sadetr" / file
         path.write_text(path.read_text() + "\nEXTRA = 1\n")
     assert fingerprint_of(checkout) == before
+
+
+def test_the_authors_names_do_not_touch_training(checkout):
+    roots = ("sadetr.training.run", "sadetr.models.qd_detr.model")
+    before = fingerprint_of(checkout, roots)
+    for file in ("models/qd_detr/official.py", "models/detr/official.py", "models/official.py", "parity/methods.py"):
+        path = checkout / "sadetr" / file
+        path.write_text(path.read_text() + "\nEXTRA = 1\n")
+    assert fingerprint_of(checkout, roots) == before
+    edit(checkout / "sadetr/models/detr/objective.py", "weights.l1 * l1", "2 * weights.l1 * l1")
+    assert fingerprint_of(checkout, roots) != before
 
 
 def test_commit_is_a_hash_or_unknown():

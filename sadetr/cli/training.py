@@ -24,12 +24,10 @@ def train(
     run: Run, scale: Scale = "mini", results: Results = RESULTS, data_root: DataRoot = None, gpus: Gpus = 0
 ) -> None:
     """Train one run and predict; continues where an interrupted training stopped."""
-    from sadetr.configuration import load_method
     from sadetr.training.run import train
 
     layout = make_layout(scale, results, data_root)
     run_id = known_run(run, scale)
     settings = run_settings(run_id, scale)
-    module = load_method(run_id.method).module
     store = layout.store(run_id.setting)
-    train(settings, module, store, layout.annotations(settings.dataset), layout.run(run_id).path, gpus)
+    train(settings, store, layout.annotations(settings.dataset), layout.run(run_id).path, gpus)

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from sadetr.cli.options import app
-from sadetr.errors import SettingsError
 
 
 @app.command()
@@ -18,16 +17,11 @@ def import_weights(
     ] = None,
 ) -> None:
     """Turn an official checkpoint into ours, strictly: every tensor is used or named as unused."""
-    import importlib
-
     from sadetr.configuration import load_method
     from sadetr.models.weights import import_file
     from sadetr.training.checkpoint import write_tensors
 
-    module = load_method(method).weights
-    if module is None:
-        raise SettingsError(f"method {method!r} has no mapping of official weights (key 'weights' of its file)")
-    imported = import_file(file, importlib.import_module(module))
+    imported = import_file(file, load_method(method))
     out = file.with_name(f"{file.stem}.{method}.safetensors") if out is None else out
     write_tensors(out, imported.weights, {"method": method, "imported_from": file.name})
     for name, reason in imported.unused.items():

@@ -26,11 +26,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from sadetr.errors import DataError, StoreError
 from sadetr.files import atomic_folder
+from sadetr.shapes import TEMPORAL_FEATURES
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-TEMPORAL_FEATURES = 2
-"""Columns appended to every clip: its start and end as a fraction of the video."""
 
 Features = NDArray[np.float16] | NDArray[np.float32]
 Batch = tuple[Features, NDArray[np.int64]]

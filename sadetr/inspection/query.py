@@ -1,6 +1,5 @@
 """What a trained network computes for one query. The only part of this package that needs torch."""
 
-import importlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sadetr.configuration import load_method
 from sadetr.data.annotations import Query
 from sadetr.data.batches import Split
 from sadetr.data.store import FeatureStore
@@ -16,11 +14,13 @@ from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.moment_retrieval import pairwise_iou
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
+from sadetr.models.inspection import inspect
 from sadetr.nn.spans import cw_to_se
 from sadetr.provenance import config_fingerprint
 from sadetr.reporting.queries import find_in_split
 from sadetr.training.checkpoint import read_tensors
 from sadetr.training.prediction import decoded_windows, predicted_batch
+from sadetr.training.predictor import load_network
 
 Array = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
 
     Raises:
         SettingsError: no such qid or checkpoint.
-        ResultsError: the run is not trained, or was trained with other settings.
+        ResultsError: the run is not trained, or was trained with other settings or by another version.
         StoreError: the features are not prepared.
         DataError: annotations are missing or malformed.
     """
@@ -100,13 +100,11 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
     weights, metadata = read_tensors(path)
     if metadata.get("config_fingerprint") != config_fingerprint(settings):
         raise ResultsError(f"{path}: was trained with other settings than the run has now; train it again")
-    model = importlib.import_module(load_method(run.method).module).build(settings)
-    model.load_state_dict(weights)
-    model.eval()
+    model = load_network(path, settings, weights).eval()
     company = Split(queries, FeatureStore.open(layout.store(run.setting)), dataset)
     batch, place = predicted_batch(company, row, settings.training.batch_size)
     with torch.no_grad():
-        found = model.inspect(batch)
+        found = inspect(model, batch)
     scores = _array(found.output.scores[place])
     spans = _array(found.output.spans[place])
     (windows,) = decoded_windows(

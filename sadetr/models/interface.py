@@ -1,11 +1,12 @@
 """What the training loop knows of a method: this file and nothing else.
 
-A method is a module with ``build(settings: RunSettings) -> Method``. It sees tensors, never datasets.
+A method is a subclass of :class:`Method`. It sees tensors, never datasets.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +93,11 @@ class Output:
     """What ``forward`` was given. A method whose objective changes while it trains hands it on here; others leave it
     out."""
 
+    @property
+    def layer_scores(self) -> Tensor | None:
+        """(R, B, N_q) score after each of R decoder layers, in [0, 1]; None where there is but one."""
+        return None
+
 
 class LossTerms(dict[str, Tensor]):
     """Weighted loss terms by name, and ``monitors`` beside them: scalars that are watched and train nothing.
@@ -105,25 +111,25 @@ class LossTerms(dict[str, Tensor]):
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """What a method computed on the way to its predictions, for people to look at; R layers, h heads.
+class Shown:
+    """Where ``python -m sadetr explain --qid`` finds what a decoder computes between its layers."""
 
-    A method fills the parts that it has. Moment queries keep their index through all parts.
-    """
-
-    output: Output
-    anchors: Tensor | None = None
-    """(R + 1, B, N_q, 2) ``cw``, normalised: what each layer starts from, and the predicted spans."""
-    qualities: Tensor | None = None
-    """(R, B, N_q) score after each layer, in [0, 1]."""
-    masks: Tensor | None = None
-    """(R, B, N_q, L) weight of each clip by the query's anchor, in [0, 1]."""
-    attention: Tensor | None = None
-    """(R, B, h, N_q, L) cross attention; 0 at padded clips."""
+    cross_attentions: str
+    """Names of the cross attentions, ``*`` in the place of a layer's index: ``decoder.layers.*.cross_attention``."""
+    weights: str = "dropout"
+    """Submodule of each that is called with the attention's weights, (B, h, N_q, L + anything)."""
+    anchors: int | None = None
+    """Which positional argument of theirs are the anchors, (B, N_q, 2) ``cw``; None where there are none."""
 
 
 class Method(nn.Module, ABC):
-    """A trainable method."""
+    """A trainable method; constructed as ``Method(settings, shape)``.
+
+    ``settings`` is of the type that its file names, ``shape`` a :class:`sadetr.shapes.FeatureShape`.
+    """
+
+    shown: ClassVar[Shown | None] = None
+    """What may be looked at beside predictions."""
 
     @abstractmethod
     def forward(self, batch: Batch, step: Step | None = None) -> Output:
@@ -136,11 +142,3 @@ class Method(nn.Module, ABC):
         All that it depends on is in its arguments, so that whoever has an output (a parity check, a benchmark) has its
         losses. What depends on the epoch reads ``output.step``, which ``forward`` put there.
         """
-
-    def inspect(self, batch: Batch) -> Inspection:
-        """What ``python -m sadetr explain --qid`` shows of a batch; methods with something inside override it.
-
-        It predicts exactly what :meth:`forward` does. :mod:`sadetr.nn.recording` reads what modules are given, so
-        that nothing in ``forward`` has to know about it.
-        """
-        return Inspection(self(batch))

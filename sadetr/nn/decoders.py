@@ -1,6 +1,8 @@
 """Decoders of moment queries: DETR's plain one and DAB-DETR's, both as the moment retrieval field publishes them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +20,8 @@ from sadetr.nn.gaussian import modulated_softmax
 from sadetr.nn.layers import MLP, FeedForward
 from sadetr.nn.positions import anchor_positions
 from sadetr.nn.settings import GaussianMask
-from sadetr.nn.spans import inverse_sigmoid
-from sadetr.nn.stochastic import Dropout
+from sadetr.nn.spans import moved
+from sadetr.nn.stochastic import Dropout, PReLU
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Memory:
     """(B, M, d)."""
     mask: Tensor
     """(B, M) bool."""
+    sentence: Tensor | None = None
+    """(B, 1, d), where a layer reads the text as a whole."""
 
 
 class PlainDecoderLayer(nn.Module):
@@ -138,12 +142,19 @@ class DABDecoderLayer(nn.Module):
     """Conditional self and cross attention and a feed-forward block, post-norm."""
 
     def __init__(
-        self, width: int, heads: int, feedforward: int, dropout: float, first: bool, gauss: GaussianMask | None
+        self,
+        width: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        first: bool,
+        gauss: GaussianMask | None = None,
+        activation: Callable[[], nn.Module] = PReLU,
     ) -> None:
         super().__init__()
         self.self_attention = ConditionalSelfAttention(width, heads, dropout)
         self.cross_attention = ConditionalCrossAttention(width, heads, dropout, first, gauss)
-        self.feedforward = FeedForward(width, feedforward, dropout)
+        self.feedforward = FeedForward(width, feedforward, dropout, activation)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = Dropout(dropout)
 
@@ -155,45 +166,112 @@ class DABDecoderLayer(nn.Module):
         return self.norm3(content + self.dropout(self.feedforward(content)))
 
 
-class DABDecoder(nn.Module):
-    """DAB-DETR's decoder on spans, as QD-DETR uses it (spec/baselines.md 2.2).
+def dab_layers(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]:
+    """Layers of a decoder, the first of which also adds positions to contents in its cross attention.
 
-    Two habits differ from DAB-DETR: the width modulation scales the whole anchor encoding, its width half included, and
-    ``offset`` only moves the reference of the following layer, as the spans are predicted by a head of the model.
+    ``sizes`` (width, heads, feed-forward width, dropout) and ``options`` are those of :class:`DABDecoderLayer`.
+    """
+    return [DABDecoderLayer(*sizes, first=index == 0, **options) for index in range(count)]
+
+
+class AnchorEncoding(nn.Module):
+    """Positions of anchors for the self attention, and their modulated encodings for the cross attention.
+
+    Unlike DAB-DETR's, the width modulation scales the whole encoding, its width half included (QD-DETR).
     """
 
-    def __init__(
-        self, width: int, heads: int, feedforward: int, dropout: float, layers: int, gauss: GaussianMask | None = None
-    ) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            DABDecoderLayer(width, heads, feedforward, dropout, index == 0, gauss) for index in range(layers)
-        )
         self.position = MLP(width, width, width)
         self.scale = MLP(width, width, width)
         self.reference_width = MLP(width, width, 1)
-        self.offset = MLP(width, width, width, 2)
-        self.norm = nn.LayerNorm(width)
-        nn.init.zeros_(self.offset[-1].bias)
 
-    def forward(self, anchors: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Decode from (B, N, 2) ``cw`` anchors, contents start at zero.
+    def forward(self, anchors: Tensor, content: Tensor, first: bool) -> tuple[Tensor, Tensor]:
+        """(B, N, 2) ``cw`` anchors and (B, N, d) contents -> positions and encodings, (B, N, d) each.
 
-        Returns:
-            Contents (R, B, N, d) of the R layers behind the shared norm, and the anchors (R, B, N, 2) that each layer
-            started from. Gradients reach each layer's anchors, but not through the layer that started from them.
+        In the ``first`` layer contents say nothing yet, and do not scale the encoding.
         """
-        content = memory.values.new_zeros(*anchors.shape[:2], memory.values.shape[-1])
-        contents, references = [], []
-        for index, layer in enumerate(self.layers):
-            if index:
-                anchors = (self.offset(content) + inverse_sigmoid(anchors)).sigmoid()
-            references.append(anchors)
-            # The first anchors are not detached: the layer's own gradient reaches what they were made from.
-            anchors = anchors.detach() if index else anchors
-            encoded = anchor_positions(anchors, content.shape[-1]).to(content.dtype)
-            sine = encoded * self.scale(content) if index else encoded
-            sine = sine * (self.reference_width(content).sigmoid() / anchors[..., 1:])
-            content = layer(content, self.position(encoded), sine, anchors, memory)
-            contents.append(content)
-        return self.norm(torch.stack(contents)), torch.stack(references)
+        encoded = anchor_positions(anchors, content.shape[-1]).to(content.dtype)
+        sine = encoded if first else encoded * self.scale(content)
+        sine = sine * (self.reference_width(content).sigmoid() / anchors[..., 1:])
+        return self.position(encoded), sine
+
+
+def reference_offset(width: int) -> MLP:
+    """Moves of a span's logits: (..., d) -> (..., 2); its biases start at zero."""
+    offset = MLP(width, width, width, 2)
+    nn.init.zeros_(offset[-1].bias)
+    return offset
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What R decoder layers leave."""
+
+    contents: Tensor
+    """(R, B, N, d) behind each layer."""
+    starts: Tensor
+    """(R, B, N, k) references that each layer started from: QD-DETR's spans are offsets from them."""
+    ends: Tensor
+    """(R, B, N, k) references behind each layer: UVCOM's spans are offsets from them."""
+
+
+DecoderStep = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Index of a layer, contents (B, N, d) and references (B, N, k) -> both behind the layer."""
+
+
+def iterate(step: DecoderStep, layers: int, content: Tensor, references: Tensor) -> Decoded:
+    """Run ``step`` for every layer, each from what the layer before left.
+
+    Gradients reach the references in ``starts`` and ``ends``, but never a layer through those that it reads, save the
+    first ones: they are read with their history, so that what they were made from learns by the first layer too.
+
+    Args:
+        step: one layer and the move of its references.
+        layers: R.
+        content: (B, N, d) to start from.
+        references: (B, N, k), normalised; a span's two numbers, or any other of its parametrisations.
+    """
+    contents, starts, ends = [], [], []
+    for index in range(layers):
+        starts.append(references)
+        content, references = step(index, content, references.detach() if index else references)
+        contents.append(content)
+        ends.append(references)
+    return Decoded(torch.stack(contents), torch.stack(starts), torch.stack(ends))
+
+
+class DABDecoder(nn.Module):
+    """DAB-DETR's decoder on spans, of the layers given (QD-DETR and its descendants).
+
+    ``offset`` only moves the references of the following layer, as the spans are predicted by a head of the model.
+    """
+
+    def __init__(
+        self, layers: Iterable[nn.Module], encoding: nn.Module, offset: Callable[[Tensor], Tensor], width: int
+    ) -> None:
+        """Build the decoder.
+
+        Args:
+            layers: called as :class:`DABDecoderLayer`.
+            encoding: called as :class:`AnchorEncoding`.
+            offset: (B, N, d) contents -> (B, N, 2) moves of the references' logits: a module, or, where a head of the
+                model does it (EaTR), a function that calls that head, which then stays a module of the model alone.
+            width: d.
+        """
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.encoding = encoding
+        self.offset = offset
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, content: Tensor, anchors: Tensor, memory: Memory) -> Decoded:
+        """Decode (B, N, d) contents from (B, N, 2) ``cw`` anchors; the results' contents are behind the shared norm."""
+
+        def step(index: int, content: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+            position, sine = self.encoding(anchors, content, index == 0)
+            content = self.layers[index](content, position, sine, anchors, memory)
+            return content, moved(anchors, self.offset(content))
+
+        decoded = iterate(step, len(self.layers), content, anchors)
+        return replace(decoded, contents=self.norm(decoded.contents))

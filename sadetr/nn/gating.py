@@ -52,12 +52,10 @@ class GatedDecoderLayer(nn.Module):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = Dropout(dropout)
 
-    def forward(
-        self, content: Tensor, position: Tensor, sine: Tensor, anchors: Tensor, memory: Memory, sentence: Tensor
-    ) -> Tensor:
-        """(B, N, d) contents, positions and anchor encodings, (B, N, 2) anchors, (B, 1, d) sentence -> (B, N, d)."""
+    def forward(self, content: Tensor, position: Tensor, sine: Tensor, anchors: Tensor, memory: Memory) -> Tensor:
+        """(B, N, d) contents, positions and anchor encodings, (B, N, 2) anchors, memory with sentence -> (B, N, d)."""
         content = self.norm1(content + self.dropout(self.self_attention(content, position)))
-        content = self.gate(content, sentence)
+        content = self.gate(content, memory.sentence)
         mixed = self.cross_attention(content, position, sine, anchors, memory)
         content = self.norm2(content + self.dropout(mixed))
         return self.norm3(content + self.dropout(self.feedforward(content)))

@@ -43,6 +43,11 @@ def _overlap(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return intersection, union, hull
 
 
+def moved(spans: Tensor, offset: Tensor) -> Tensor:
+    """Normalised spans of any parametrisation, (...), with ``offset`` added to their logits: (...) in (0, 1)."""
+    return (offset + inverse_sigmoid(spans)).sigmoid()
+
+
 def inverse_sigmoid(x: Tensor, eps: float = 1e-3) -> Tensor:
     """Logit of ``x`` clamped to [0, 1], with each of x and 1 - x kept above ``eps`` (DAB-DETR's form)."""
     x = x.clamp(0, 1)

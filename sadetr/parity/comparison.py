@@ -3,14 +3,13 @@
 import fnmatch
 import math
 from dataclasses import dataclass
-from types import ModuleType
 from typing import NamedTuple
 
 from torch import Tensor
 
 from sadetr.errors import DataError, SadetrError
 from sadetr.parity.fixture import Fixture
-from sadetr.parity.registry import find_adapter
+from sadetr.parity.registry import Computation, find_computation
 
 
 class Tolerance(NamedTuple):
@@ -87,12 +86,13 @@ def compare(fixture: Fixture, relative: float | None = None) -> Comparison:
     Raises:
         DataError: the fixture is incomplete, or its parts do not belong together.
     """
-    adapter = find_adapter(fixture)
-    ours = _computed(adapter, fixture)
-    uncompared = getattr(adapter, "UNCOMPARED", {})
+    computation = find_computation(fixture)
+    ours = _computed(computation, fixture)
     lines = []
     for name, theirs in sorted(fixture.results.items()):
-        reason = next((why for pattern, why in uncompared.items() if fnmatch.fnmatchcase(name, pattern)), None)
+        reason = next(
+            (why for pattern, why in computation.uncompared.items() if fnmatch.fnmatchcase(name, pattern)), None
+        )
         if name in ours:
             lines.append(_judge(name, ours[name].detach(), theirs, relative))
         elif reason is not None:
@@ -102,9 +102,9 @@ def compare(fixture: Fixture, relative: float | None = None) -> Comparison:
     return Comparison(fixture, lines)
 
 
-def _computed(adapter: ModuleType, fixture: Fixture) -> dict[str, Tensor]:
+def _computed(computation: Computation, fixture: Fixture) -> dict[str, Tensor]:
     try:
-        return adapter.compute(fixture)
+        return computation.compute(fixture)
     except DataError:
         raise
     except SadetrError as error:

@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from sadetr.models.qd_detr.weights import DECODER_LAYER
-from sadetr.models.weights import ATTENTION, below, renamed
+from sadetr.models.detr.official import ATTENTION, DAB_LAYER
+from sadetr.models.official import below, renamed
 from sadetr.nn.decoders import Memory
 from sadetr.parity.fixture import Fixture
 
 RULES = {
-    **DECODER_LAYER,
+    **DAB_LAYER,
     # EaTR's gate, which QD-DETR's layer does not have.
     **below("gate_cross_attn", "gate.text_attention", ATTENTION),
     **below("gate_self_attn", "gate.self_attention", ATTENTION),
@@ -31,9 +31,10 @@ def layer_inputs(fixture: Fixture, prefix: str) -> dict[str, Tensor]:
     return {name: fixture.leaf(f"{prefix}.{name}") for name in names}
 
 
-def run_layer(layer: nn.Module, leaves: dict[str, Tensor], padding: Tensor, *more: Tensor) -> Tensor:
+def run_layer(layer: nn.Module, leaves: dict[str, Tensor], padding: Tensor, sentence: Tensor | None = None) -> Tensor:
     """Run a layer on the authors' inputs and their padding mask (B, L), True = padded -> (N, B, d)."""
     content, position, sine, clips, time = (leaf.transpose(0, 1) for leaf in leaves.values())
     # The anchors matter only where a Gaussian modulates the attention.
     anchors = content.new_full((*content.shape[:2], 2), 0.5)
-    return layer(content, position, sine, anchors, Memory(clips, time, ~padding.bool()), *more).transpose(0, 1)
+    memory = Memory(clips, time, ~padding.bool(), sentence)
+    return layer(content, position, sine, anchors, memory).transpose(0, 1)

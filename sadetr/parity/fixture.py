@@ -142,8 +142,3 @@ def gradient_norms(value: Tensor, parameters: dict[str, Tensor]) -> dict[str, Te
 def named(prefix: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """``x`` -> ``prefix.x``."""
     return {f"{prefix}.{name}": value for name, value in values.items()}
-
-
-def valid_spans(fixture: Fixture) -> Tensor:
-    """(B, G) bool, True at the windows of zero-padded ``target.spans``."""
-    return torch.arange(fixture["target.spans"].shape[1]) < fixture["target.num_spans"].long().unsqueeze(1)

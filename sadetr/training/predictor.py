@@ -4,7 +4,6 @@ A run's checkpoint is of the settings that the run has now. A file of one's own 
 of (``import-weights`` writes it there), or lies in a run's folder, beside the settings that it was trained with.
 """
 
-import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,11 @@ from sadetr.data.store import FeatureStore
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout, RunFolder
+from sadetr.models.construction import make_method
 from sadetr.models.interface import Method
 from sadetr.provenance import config_fingerprint
 from sadetr.settings import RunSettings
+from sadetr.shapes import TEMPORAL_FEATURES
 from sadetr.training.checkpoint import Weights, read_tensors
 from sadetr.training.devices import claimed_device
 from sadetr.training.prediction import predict
@@ -77,7 +78,7 @@ def run_predictor(run: RunId, layout: Layout, checkpoint: str, open_store: Store
     weights, metadata = read_tensors(path)
     if metadata.get("config_fingerprint") != config_fingerprint(settings):
         raise ResultsError(f"{path}: was trained with other settings than the run has now; train it again")
-    return Predictor(f"{run} ({checkpoint})", _loaded(path, settings, weights), settings, open_store)
+    return Predictor(f"{run} ({checkpoint})", load_network(path, settings, weights), settings, open_store)
 
 
 def file_predictor(
@@ -112,7 +113,7 @@ def file_predictor(
     method = method or found["method"]
     variant = variant or found.get("variant") or next(iter(load_method(method).variants))
     settings = resolve(setting, method, variant, RunSettings.model_fields["seed"].default, layout.scale.reference)
-    return Predictor(str(path), _loaded(path, settings, weights), settings, open_store)
+    return Predictor(str(path), load_network(path, settings, weights), settings, open_store)
 
 
 def _origin(path: Path) -> dict[str, str]:
@@ -124,13 +125,13 @@ def _origin(path: Path) -> dict[str, str]:
         return {}
 
 
-def _loaded(path: Path, settings: RunSettings, weights: Weights) -> Method:
+def load_network(path: Path, settings: RunSettings, weights: Weights) -> Method:
     """The network of ``settings`` with ``weights``.
 
     Raises:
         ResultsError: they do not fit; names the first tensors, and the settings that decide on them.
     """
-    model = importlib.import_module(load_method(settings.method).module).build(settings)
+    model = make_method(settings)
     expected = model.state_dict()
     faults = _misfits(weights, expected, settings)
     if faults:
@@ -168,11 +169,11 @@ def _more(names: Sequence[str]) -> str:
 
 def _sizes(settings: RunSettings) -> dict[str, int]:
     """Settings that tensors get their sizes from."""
-    dataset = settings.dataset
-    streams = " + ".join(f"{stream.name} {stream.width}" for stream in dataset.video_streams)
+    shape = settings.dataset.feature_shape
+    streams = " + ".join(f"{stream.name} {stream.width}" for stream in settings.dataset.video_streams)
     sizes = {
-        f"dataset.video_streams ({streams}, and 2)": dataset.video_width + 2,
-        f"dataset.text_stream.width ({dataset.text_stream.width})": dataset.text_stream.width,
+        f"dataset.video_streams ({streams}, and {TEMPORAL_FEATURES})": shape.video_width,
+        f"dataset.text_stream.width ({shape.text_width})": shape.text_width,
     }
     return sizes | {f"model.{key} ({value})": value for key, value in _integers(settings) if not _is_depth(key)}
 

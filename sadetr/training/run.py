@@ -1,7 +1,6 @@
 """One run from prepared features to checkpoints, history and predictions; can be killed at any moment and repeated."""
 
 import hashlib
-import importlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from sadetr.configuration import load_method
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
 from sadetr.data.labelling import labelled_in, left_out_of_scores, left_out_of_training, trainable, unmet
@@ -22,6 +22,7 @@ from sadetr.errors import DataError, ResultsError
 from sadetr.evaluation.predictions import write_predictions
 from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
 from sadetr.layout import RunFolder
+from sadetr.models.construction import make_method
 from sadetr.models.interface import Method
 from sadetr.provenance import code_fingerprint, commit, config_fingerprint, system
 from sadetr.randomness import Streams
@@ -43,14 +44,11 @@ class Data:
     """All rows of every split."""
 
 
-def train(
-    settings: RunSettings, module: str, store_path: Path, annotations: dict[str, Path], folder: Path, gpus: int = 0
-) -> None:
+def train(settings: RunSettings, store_path: Path, annotations: dict[str, Path], folder: Path, gpus: int = 0) -> None:
     """Train one run, or finish one that was interrupted.
 
     Args:
         settings: resolved settings of the run.
-        module: importable module of the method, with ``build(settings)``.
         store_path: prepared features.
         annotations: split -> annotation file.
         folder: of the run; created if needed.
@@ -63,7 +61,7 @@ def train(
     run = RunFolder(folder)
     store = FeatureStore.open(store_path)
     fingerprints = {
-        "code_fingerprint": code_fingerprint("sadetr.training.run", module),
+        "code_fingerprint": code_fingerprint("sadetr.training.run", load_method(settings.method).module),
         "config_fingerprint": config_fingerprint(settings),
         "features": store.digest,
         "annotations": _annotations_digest(annotations),
@@ -77,7 +75,7 @@ def train(
         data = _read(settings, store, annotations)
         with claimed_device(settings.execution.device, allotted=gpus) as device:
             make_deterministic(settings.execution.threads)
-            model = _build(settings, module).to(device)
+            model = _initialised(settings).to(device)
             state = _load_state(run, _state_fingerprint(fingerprints, device))
             _train(run, settings, model, data, state)
             _finish(run, settings, model, data, state, fingerprints, device)
@@ -175,9 +173,9 @@ def _parameters(model: Method) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _build(settings: RunSettings, module: str) -> Method:
+def _initialised(settings: RunSettings) -> Method:
     Streams(settings.seed).seed_global("initialisation", 0)
-    return importlib.import_module(module).build(settings)
+    return make_method(settings)
 
 
 def _history_table(history: list[dict[str, Any]]) -> pa.Table:

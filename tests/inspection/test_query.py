@@ -18,7 +18,8 @@ from sadetr.inspection import query as query_module
 from sadetr.inspection.command import explain_query
 from sadetr.inspection.picture import query_picture
 from sadetr.inspection.query import inspect_query
-from sadetr.models.interface import Inspection, Method
+from sadetr.models.inspection import Inspection, inspect
+from sadetr.models.interface import Method
 from sadetr.nn.recording import recorded_calls
 from sadetr.nn.spans import cw_to_se
 from sadetr.reporting import figures
@@ -40,7 +41,7 @@ def svg_only(monkeypatch):
 def inspected(**changes) -> tuple[Method, Inspection]:
     model = small_model(small_settings(**changes)).eval()
     with torch.no_grad():
-        return model, model.inspect(BATCH)
+        return model, inspect(model, BATCH)
 
 
 def test_inspecting_predicts_the_same_bits():
@@ -116,7 +117,7 @@ def test_modulated_attention_is_equation_6():
     model = small_model().eval()
     name = "refiner.layers.1.cross_attention"
     with torch.no_grad(), recorded_calls(model, [name]) as calls:
-        found = model.inspect(BATCH)
+        found = inspect(model, BATCH)
         layer = model.get_submodule(name)
         content, position, _, context = calls[name][0]
         logits = layer._logits(layer.query(content), position, context) * found.masks[1].unsqueeze(1)
@@ -133,7 +134,7 @@ def test_without_modulation_there_are_no_masks():
 def test_padding_and_company_change_nothing():
     model, found = inspected()
     with torch.no_grad():
-        wider, alone = model.inspect(padded(BATCH, clips=3, tokens=2)), model.inspect(only(BATCH, 1))
+        wider, alone = inspect(model, padded(BATCH, clips=3, tokens=2)), inspect(model, only(BATCH, 1))
     length = int(BATCH.video_mask[1].sum())
     for name in ("anchors", "qualities", "masks", "attention"):
         ours = getattr(found, name)[:, 1:2]
@@ -213,10 +214,10 @@ def test_the_default_folder_is_the_runs_own(trained, val_file, svg_only):
 
 
 def test_a_method_without_anything_inside(trained, val_file, svg_only, tmp_path, capsys, monkeypatch):
-    """The interface's own ``inspect``: predictions and saliency."""
+    """Nothing declared: predictions and saliency."""
     from sadetr.models.sa_detr.model import SADETR
 
-    monkeypatch.delattr(SADETR, "inspect")
+    monkeypatch.setattr(SADETR, "shown", None)
     qid = str(read_annotations(val_file)[0].qid)
     paths = explain_query(FULL, trained, qid, "best", tmp_path)
     assert "shows nothing between its layers" in capsys.readouterr().out

@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sadetr.models.moment_detr.model import MomentDETR
-from sadetr.models.moment_detr.settings import MomentDETRSettings
-from sadetr.models.qd_detr.model import QDDETR, tiled_word_mask
+from sadetr.configuration import load_method
+from sadetr.layering import named_files
+from sadetr.models.detr.settings import DetectionTransformerSettings
+from sadetr.models.inspection import inspect
+from sadetr.models.qd_detr.model import QDDETR
 from sadetr.models.qd_detr.settings import QDDETRSettings
 from tests.samples import (
     HIDDEN,
-    TEXT_WIDTH,
-    VIDEO_WIDTH,
+    SHAPE,
     agree,
     merged,
     only,
@@ -32,13 +33,18 @@ SMALL = {
 }
 CORRECTED = {"word_mask": "own", "negatives": "next_video"}
 DYNAMIC = {"anchors": {"dynamic": True}}
+FAMILY = [
+    name
+    for name in named_files("methods")
+    if issubclass(load_method(name).settings_type(), DetectionTransformerSettings)
+]
 
 
 def small(method: str, **changes):
     """A network none of whose parameters is constant."""
-    network, settings = {"moment_detr": (MomentDETR, MomentDETRSettings), "qd_detr": (QDDETR, QDDETRSettings)}[method]
+    record = load_method(method)
     torch.manual_seed(0)
-    model = network(settings.model_validate(merged(SMALL, changes)), VIDEO_WIDTH, TEXT_WIDTH)
+    model = record.network_type()(record.settings_type().model_validate(merged(SMALL, changes)), SHAPE)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -101,22 +107,6 @@ def test_the_published_mask_is_harmless_where_all_lengths_are_equal():
     agree(published(batch).spans, corrected(batch).spans)
 
 
-def test_tiled_mask_reads_sample_major_what_was_written_head_major():
-    generator = torch.Generator().manual_seed(1)
-    size, heads, clips, words = 3, 4, 5, 6
-    video = torch.arange(clips) < torch.randint(1, clips + 1, (size, 1), generator=generator)
-    text = torch.arange(words) < torch.randint(1, words + 1, (size, 1), generator=generator)
-    # As published: one mask per sample, the list of samples repeated once per head ...
-    written = [~video[sample, :, None] & ~text[sample, None] for _ in range(heads) for sample in range(size)]
-    visible = tiled_word_mask(video, text, heads)
-    for sample in range(size):
-        for head in range(heads):
-            # ... and read as heads of sample 0, heads of sample 1, and so on.
-            hidden = written[sample * heads + head] | ~text[sample]
-            assert torch.equal(visible[sample, head], ~hidden)
-    assert visible[..., 0].all()
-
-
 def test_the_negative_pass_is_the_next_samples_text():
     model, batch = small("qd_detr", **CORRECTED).eval(), small_batch()
     assert model(batch).negative_saliency is None
@@ -130,7 +120,7 @@ def test_a_pair_of_one_video_is_a_negative_only_as_published(negatives):
     model, batch = small("qd_detr", negatives=negatives), small_batch()
     shared = replace(batch, video_id=torch.zeros_like(batch.video_id))
     output = model(batch, small_step())
-    values = [model.saliency_terms(output, each)["saliency_negative"].item() for each in (batch, shared)]
+    values = [model.objective(output, each)["saliency_negative"].item() for each in (batch, shared)]
     assert values[0] > 0
     assert values[1] == (values[0] if negatives == "next" else 0)
 
@@ -164,7 +154,7 @@ def test_gaussian_mask_enters_every_decoder_layer():
     agree(wide(batch).spans, plain(batch).spans)
 
 
-@pytest.mark.parametrize("method", ["moment_detr", "qd_detr"])
+@pytest.mark.parametrize("method", FAMILY)
 def test_without_auxiliary_losses_only_the_last_layer_is_supervised(method):
     model, batch = small(method, loss={"aux": False}), small_batch()
     output = model(batch, small_step())
@@ -194,7 +184,7 @@ def test_every_parameter_learns(method, changes):
 
 def test_attention_starts_with_zero_output_biases_and_the_decoder_ignores_the_zero_start_of_its_offsets():
     torch.manual_seed(0)
-    decoder = QDDETR(QDDETRSettings.model_validate(SMALL), VIDEO_WIDTH, TEXT_WIDTH).decoder
+    decoder = QDDETR(QDDETRSettings.model_validate(SMALL), SHAPE).decoder
     assert decoder.layers[0].self_attention.out.bias.abs().max() == 0
     assert decoder.offset[-1].bias.abs().max() == 0
     assert decoder.offset[-1].weight.abs().max() > 0
@@ -206,7 +196,7 @@ def test_attention_starts_with_zero_output_biases_and_the_decoder_ignores_the_ze
 def test_inspection_shows_the_layers_and_predicts_the_same_bits(method, changes):
     model, batch = small(method, **changes).eval(), small_batch()
     with torch.no_grad():
-        found, output = model.inspect(batch), model(batch)
+        found, output = inspect(model, batch), model(batch)
     assert torch.equal(found.output.spans, output.spans)
     layers, size, count = len(output.layer_spans), len(batch), output.spans.shape[1]
     clips = batch.video.shape[1]

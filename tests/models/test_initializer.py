@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sadetr.models.sa_detr.initializer import DirectAnchors, noise_groups, scale_margin, self_attention_bias
+from sadetr.models.sa_detr.initializer import noise_groups, scale_margin, self_attention_bias
+from sadetr.models.sa_detr.model import SADETR
 from sadetr.models.sa_detr.settings import Denoising
 from sadetr.nn.spans import cw_to_se, iou
-from tests.samples import HIDDEN, small_settings, small_step
+from tests.samples import HIDDEN, SHAPE, small_model, small_settings, small_step
 
 # A span whose noise never reaches the ends of the video.
 INNER = torch.tensor([[[0.5, 0.2]]])
@@ -176,7 +177,7 @@ def test_visibility_between_direct_and_noise_queries():
 
 def test_dynamic_anchors_differ_between_queries_and_samples_from_the_start():
     torch.manual_seed(0)
-    anchors = DirectAnchors(small_settings())(torch.randn(4, HIDDEN))
+    anchors = SADETR(small_settings(), SHAPE).direct_anchors(torch.randn(4, HIDDEN))
     assert anchors.shape == (4, 6, 2)
     assert anchors.min() > 0
     assert anchors.max() < 1
@@ -184,8 +185,7 @@ def test_dynamic_anchors_differ_between_queries_and_samples_from_the_start():
 
 
 def test_learned_anchors_are_the_same_for_all_samples():
-    torch.manual_seed(0)
-    direct = DirectAnchors(small_settings(qi={"dynamic": False, "init_loss": False}))
+    direct = small_model(small_settings(qi={"dynamic": False, "init_loss": False})).direct_anchors
     assert [name for name, _ in direct.named_parameters()] == ["learned.weight"]
     anchors = direct(torch.randn(4, HIDDEN))
     assert torch.equal(anchors, direct.learned.weight.sigmoid().expand(4, -1, -1))

@@ -8,12 +8,12 @@ import torch
 
 import sadetr.models.sa_detr.model as model_module
 from sadetr.configuration import load_method, resolve
-from sadetr.models.sa_detr.model import SADETR, build
+from sadetr.models.construction import make_method
+from sadetr.models.sa_detr.model import SADETR
 from sadetr.nn.layers import masked_mean
 from tests.samples import (
     HIDDEN,
-    TEXT_WIDTH,
-    VIDEO_WIDTH,
+    SHAPE,
     only,
     padded,
     small_batch,
@@ -304,7 +304,7 @@ def test_noise_draws_leave_the_global_generator_alone():
 
 def test_initialisation():
     torch.manual_seed(0)
-    model = SADETR(small_settings(), VIDEO_WIDTH, TEXT_WIDTH)
+    model = SADETR(small_settings(), SHAPE)
     assert not model.refiner.offset[-1].weight.any()
     assert not model.refiner.offset[-1].bias.any()
     assert not model.direct_content.any()
@@ -328,7 +328,7 @@ def test_initialisation():
 
 def test_queries_differ_from_the_first_step_on():
     torch.manual_seed(0)
-    model = SADETR(small_settings(), VIDEO_WIDTH, TEXT_WIDTH)
+    model = SADETR(small_settings(), SHAPE)
     output = model(small_batch())
     assert len(output.scores[0].unique()) == 6
     assert len(output.spans[0].unique(dim=0)) == 6
@@ -341,12 +341,12 @@ VARIANTS = list(load_method("sa_detr").variants)
 def test_every_variant_builds_and_takes_a_finite_step(variant):
     settings = resolve("qvhighlights", "sa_detr", variant, 2018, "mini")
     torch.manual_seed(0)
-    model = build(settings).train()
+    model, shape = make_method(settings).train(), settings.dataset.feature_shape
     batch = small_batch(clips=(12, 7), tokens=(6, 4), windows=(2, 1))
     batch = replace(
         batch,
-        video=torch.randn(2, 12, settings.dataset.video_width + 2),
-        text=torch.randn(2, 6, settings.dataset.text_stream.width),
+        video=torch.randn(2, 12, shape.video_width),
+        text=torch.randn(2, 6, shape.text_width),
     )
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     terms = model.objective(model(batch, small_step()), batch)

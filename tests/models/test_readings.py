@@ -6,9 +6,19 @@ from pydantic import ValidationError
 
 from sadetr.losses.quality import quality_loss, quality_targets
 from sadetr.models.sa_detr.aligner import ModalAligner
-from sadetr.models.sa_detr.initializer import DirectAnchors
+from sadetr.models.sa_detr.model import SADETR
 from sadetr.nn.layers import masked_mean
-from tests.samples import HIDDEN, only, padded, small_batch, small_model, small_settings, small_step, with_garbage
+from tests.samples import (
+    HIDDEN,
+    SHAPE,
+    only,
+    padded,
+    small_batch,
+    small_model,
+    small_settings,
+    small_step,
+    with_garbage,
+)
 
 READINGS = {
     "D6": {"fusion": {"mode": "interleaved"}},
@@ -119,9 +129,9 @@ def test_alignment_weights_are_four_and_not_negative(weights):
 
 def test_anchors_start_spread_over_the_video():
     torch.manual_seed(0)
-    chosen = DirectAnchors(small_settings())
+    chosen = SADETR(small_settings(), SHAPE).direct_anchors
     torch.manual_seed(0)
-    spread = DirectAnchors(small_settings(**READINGS["D24"]))
+    spread = SADETR(small_settings(**READINGS["D24"]), SHAPE).direct_anchors
     without_input = torch.zeros(1, HIDDEN)
     for anchors in (chosen, spread):
         torch.nn.init.zeros_(anchors.mlp[2].bias)

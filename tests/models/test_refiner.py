@@ -20,9 +20,9 @@ from sadetr.nn.attention import split_heads
 from sadetr.nn.decoders import ConditionalCrossAttention, Memory
 from sadetr.nn.gaussian import log_gaussian_mask
 from sadetr.nn.positions import anchor_positions, clip_positions
+from sadetr.nn.roi_align import roi_align_weights
 from sadetr.nn.settings import GaussianMask
 from sadetr.nn.spans import inverse_sigmoid
-from sadetr.nn.temporal_align import roi_align_weights
 from tests.samples import HIDDEN, random_spans, small_settings
 
 LENGTHS = (9, 6, 1)

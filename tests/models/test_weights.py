@@ -4,6 +4,7 @@ import argparse
 import pickle
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,25 +13,27 @@ import torch
 from typer.testing import CliRunner
 
 from sadetr.cli.options import app
-from sadetr.errors import ResultsError, SadetrError
-from sadetr.models.moment_detr import weights as moment_weights
-from sadetr.models.qd_detr import weights as qd_weights
-from sadetr.models.weights import import_weights, read_official
+from sadetr.configuration import load_method, resolve
+from sadetr.errors import ResultsError, SadetrError, SettingsError
+from sadetr.models.construction import make_method
+from sadetr.models.detr.official import descendant
+from sadetr.models.official import Official, import_weights, renamed
+from sadetr.models.weights import load_official, official_network, read_official
+from sadetr.parity.registry import method_names
 from sadetr.training.checkpoint import read_tensors
 
-METHODS = {"moment_detr": moment_weights, "qd_detr": qd_weights}
-UNUSED = {"txt_position_embed.LayerNorm.weight", "txt_position_embed.LayerNorm.bias"}
+METHODS = method_names()
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
-def official_names(module, model) -> dict[str, str]:
+def official_names(theirs: Official, model) -> dict[str, str]:
     """Our name -> official name, by inverting the rules."""
     names = {}
     for name in model.state_dict():
-        for theirs, ours in module.MAPPING.rules.items():
+        for pattern, ours in theirs.rules.items():
             parts = fits(ours, name)
-            if parts is not None and fits(theirs, fill(theirs, parts)) is not None:
-                names.setdefault(name, fill(theirs, parts))
+            if parts is not None and fits(pattern, fill(pattern, parts)) is not None:
+                names.setdefault(name, fill(pattern, parts))
     return names
 
 
@@ -46,58 +49,82 @@ def fill(pattern: str, parts: list[str]) -> str:
     return ".".join(next(values) if place == "*" else place for place in pattern.split("."))
 
 
-def official(method: str, seed: int = 0, encoder_layers: int = 2, decoder_layers: int = 3):
-    """A small network of ours, and its state as the official code names it."""
-    module = METHODS[method]
-    network = {"moment_detr": moment_weights.MomentDETR, "qd_detr": qd_weights.QDDETR}[method]
-    settings = {"moment_detr": moment_weights.MomentDETRSettings, "qd_detr": qd_weights.QDDETRSettings}[method]
-    torch.manual_seed(seed)
-    sizes = {"hidden_width": 8, "num_heads": 2, "feedforward_width": 12, "num_moment_queries": 3}
-    depths = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "projection_blocks": 3}
-    model = network(settings.model_validate(sizes | depths), 6, 5)
-    names = official_names(module, model)
+def official(method: str, **changes: int):
+    """A narrow network of ours, one layer deeper than by default, and its state as the official code names it."""
+    record = load_method(method)
+    settings = resolve("qvhighlights", method, next(iter(record.variants)), 2018, "mini")
+    values = {"encoder_layers": 3, "projection_blocks": 3} | changes
+    fields = type(settings.model).model_fields
+    known = {name: value for name, value in values.items() if name in fields}
+    torch.manual_seed(0)
+    model = make_method(settings.model_copy(update={"model": settings.model.model_copy(update=known)}))
+    theirs = load_official(record)
+    names = official_names(theirs, model)
     tensors = {names[name]: value.clone() for name, value in model.state_dict().items()}
-    tensors |= {
-        "txt_position_embed.LayerNorm.weight": torch.ones(8),
-        "txt_position_embed.LayerNorm.bias": torch.ones(8),
-    }
-    return module, model, tensors
+    unused = {pattern.replace("*", "x"): torch.ones(8) for pattern in theirs.unused}
+    return theirs, model, tensors | unused
+
+
+def architecture(method: str, tensors):
+    return official_network(load_method(method), tensors)[0]
 
 
 @each_method
 def test_every_tensor_arrives_and_the_architecture_is_read_off(method):
-    module, model, tensors = official(method)
-    found = module.architecture(tensors)
-    imported = import_weights(tensors, module.MAPPING, found.state_dict())
+    theirs, model, tensors = official(method)
+    imported = import_weights(tensors, theirs, architecture(method, tensors).state_dict())
     assert imported.weights.keys() == model.state_dict().keys()
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in imported.weights.items())
-    assert set(imported.unused) == UNUSED
-    assert set(imported.sources.values()) | set(imported.unused) == set(tensors)
+    assert set(imported.unused) == {pattern.replace("*", "x") for pattern in theirs.unused}
+    assert imported.targets.keys() | imported.unused.keys() == tensors.keys()
+
+
+def test_every_depth_is_a_number_of_its_own():
+    depths = {"encoder_layers": 1, "decoder_layers": 3, "fusion_layers": 4}
+    _, _, tensors = official("qd_detr", **depths)
+    found = architecture("qd_detr", tensors).settings.model_dump()
+    assert {name: found[name] for name in depths} == depths
 
 
 @each_method
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("class_embed.bias"), "no tensor for 'label_head.bias'"),
-        (lambda tensors: tensors.update(extra=torch.zeros(1)), "'extra' is unknown"),
-        (lambda tensors: tensors.update({"class_embed.bias": torch.zeros(3)}), r"'class_embed.bias' has shape \[3\]"),
+        (lambda tensors, name: tensors.pop(name), "no tensor for '"),
+        (lambda tensors, name: tensors.update(extra=torch.zeros(1)), "'extra' is unknown"),
+        (lambda tensors, name: tensors.update({name: torch.zeros(3, 5, 7)}), r"has shape \[3, 5, 7\]"),
     ],
     ids=["missing", "unknown", "shape"],
 )
 def test_what_does_not_fit_is_an_error(method, change, message):
-    module, model, tensors = official(method)
-    change(tensors)
+    theirs, model, tensors = official(method)
+    change(tensors, next(iter(tensors)))
     with pytest.raises(ResultsError, match=message):
-        import_weights(tensors, module.MAPPING, model.state_dict())
+        import_weights(tensors, theirs, model.state_dict())
+
+
+def test_two_names_of_one_tensor_are_equal_or_an_error():
+    theirs, model, tensors = official("qd_detr")
+    # As EaTR and BAM-DETR list a head under its own name and under its decoder's.
+    theirs = replace(theirs, rules={**theirs.rules, "alias.bias": "label_head.bias"})
+    tensors["alias.bias"] = tensors["class_embed.bias"].clone()
+    imported = import_weights(tensors, theirs, model.state_dict())
+    assert {name for name, ours in imported.targets.items() if ours == "label_head.bias"} == {
+        "alias.bias",
+        "class_embed.bias",
+    }
+    tensors["alias.bias"] += 1
+    with pytest.raises(ResultsError, match=r"'alias.bias' differs from another one that is 'label_head.bias' too"):
+        import_weights(tensors, theirs, model.state_dict())
 
 
 def test_a_checkpoint_of_another_method_is_an_error():
     _, _, tensors = official("qd_detr")
+    expected = architecture("moment_detr", tensors).state_dict()
     with pytest.raises(ResultsError, match="unknown"):
-        import_weights(tensors, moment_weights.MAPPING, moment_weights.architecture(tensors).state_dict())
+        import_weights(tensors, load_official(load_method("moment_detr")), expected)
     with pytest.raises(ResultsError, match="not one of this method"):
-        qd_weights.architecture({"a": torch.zeros(1)})
+        architecture("qd_detr", {"a": torch.zeros(1)})
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "wrapped"])
@@ -180,16 +207,28 @@ def test_unreadable_files_are_named(tmp_path, suffix, content):
 
 @each_method
 def test_command_writes_our_names_and_says_what_is_unused(tmp_path, method):
-    _, model, tensors = official(method)
+    theirs, model, tensors = official(method)
     torch.save(tensors, tmp_path / "official.pt")
     out = tmp_path / "ours.safetensors"
     arguments = ["import-weights", "--method", method, str(tmp_path / "official.pt"), "--out", str(out)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert "txt_position_embed.LayerNorm.bias" in done.output
+    assert done.output.count("unused: ") == len(theirs.unused)
     weights, metadata = read_tensors(out)
     assert metadata["method"] == method
     assert weights.keys() == model.state_dict().keys()
+
+
+def test_a_descendant_adds_to_what_its_ancestor_has():
+    own = descendant({"memory.*": "memory.*"}, lambda *_: {}, lambda *_: {}, unused={"old.*": "never read"})
+    assert renamed("memory.weight", own.rules) == "memory.weight"
+    assert renamed("class_embed.bias", own.rules) == "label_head.bias"
+    assert own.unused.keys() == {"old.*", "txt_position_embed.*"}
+
+
+def test_a_method_without_official_names_is_an_error():
+    with pytest.raises(SettingsError, match="'sa_detr' has no official names"):
+        load_official(load_method("sa_detr"))
 
 
 def test_command_leaves_nothing_behind_a_failure(tmp_path):

@@ -5,7 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from sadetr.nn.attention import FewQueryAttention, MultiHeadAttention, split_heads
-from sadetr.nn.decoders import ConditionalCrossAttention, DABDecoder, Memory
+from sadetr.nn.decoders import (
+    AnchorEncoding,
+    ConditionalCrossAttention,
+    DABDecoder,
+    Memory,
+    dab_layers,
+    iterate,
+    reference_offset,
+)
 from sadetr.nn.layers import FeatureProjection, InputProjection, WideLinear
 from tests.samples import random_spans
 
@@ -68,15 +76,71 @@ def test_conditional_cross_attention_equals_its_concatenated_form(first):
 
 
 def test_first_anchors_learn_through_the_first_layer_and_later_ones_through_the_list_alone():
-    decoder, given = shaken(DABDecoder(WIDTH, HEADS, 24, 0.0, layers=3)), memory()
+    decoder, given = three_layers(), memory()
+    content = torch.zeros(2, 3, WIDTH, dtype=torch.float64)
     anchors = random_spans(torch.Generator().manual_seed(2), 2, 3).double().requires_grad_()
-    contents, references = decoder(anchors, given)
-    assert torch.equal(references[0], anchors)
-    assert gradients(contents[0], [anchors])[0].abs().max() > 0
+    decoded = decoder(content, anchors, given)
+    assert torch.equal(decoded.starts[0], anchors)
+    assert torch.equal(decoded.starts[1:], decoded.ends[:-1])
+    assert gradients(decoded.contents[0], [anchors])[0].abs().max() > 0
     # The third layer starts from the second's anchors without their history, which the output list keeps.
     weight = decoder.offset[-1].weight
-    assert gradients(references[2], [weight])[0].abs().max() > 0
-    assert torch.autograd.grad(contents[2].sum(), weight, allow_unused=True)[0] is None
+    assert gradients(decoded.starts[2], [weight])[0].abs().max() > 0
+    assert gradients(decoded.ends[2], [weight])[0].abs().max() > 0
+    assert torch.autograd.grad(decoded.contents[2].sum(), weight, allow_unused=True)[0] is None
+
+
+def three_layers() -> DABDecoder:
+    layers = dab_layers(3, WIDTH, HEADS, 24, 0.0)
+    return shaken(DABDecoder(layers, AnchorEncoding(WIDTH), reference_offset(WIDTH), WIDTH))
+
+
+def test_later_layers_lack_the_position_of_the_content_and_all_have_their_options():
+    layers = dab_layers(3, WIDTH, HEADS, 24, 0.0, activation=nn.ReLU)
+    assert [layer.cross_attention.query_position is not None for layer in layers] == [True, False, False]
+    assert all(isinstance(layer.feedforward[1], nn.ReLU) for layer in layers)
+
+
+def test_a_head_of_the_model_may_move_the_references_without_being_stored_twice():
+    head = reference_offset(WIDTH)
+    decoder = DABDecoder(
+        dab_layers(2, WIDTH, HEADS, 24, 0.0), AnchorEncoding(WIDTH), lambda values: head(values), WIDTH
+    )
+    assert not [name for name in decoder.state_dict() if name.startswith("offset")]
+    given = memory()
+    given = Memory(given.values.float(), given.positions.float(), given.mask)
+    anchors = random_spans(torch.Generator().manual_seed(2), 2, 3)
+    decoded = decoder(torch.zeros(2, 3, WIDTH), anchors, given)
+    assert torch.autograd.grad(decoded.ends.sum(), head[-1].weight)[0].abs().max() > 0
+
+
+def test_decoding_starts_from_the_content_that_it_is_given():
+    decoder, given = three_layers(), memory()
+    anchors = random_spans(torch.Generator().manual_seed(2), 2, 3).double()
+    content = torch.randn(2, 3, WIDTH, dtype=torch.float64, requires_grad=True)
+    decoded = decoder(content, anchors, given)
+    assert gradients(decoded.contents[0], [content])[0].abs().max() > 0
+    # Queries are a set: their order goes through.
+    order = torch.tensor([2, 0, 1])
+    turned = decoder(content[:, order], anchors[:, order], given)
+    torch.testing.assert_close(turned.contents, decoded.contents[:, :, order])
+    torch.testing.assert_close(turned.ends, decoded.ends[:, :, order])
+
+
+def test_references_may_have_any_number_of_parts():
+    """BAM-DETR's have three: a point and the distances to both ends."""
+    seen = []
+
+    def step(index, content, references):
+        seen.append(references.requires_grad)
+        return content + index, references * content.mean(-1, keepdim=True)
+
+    content, references = torch.ones(2, 4, WIDTH), torch.rand(2, 4, 3, requires_grad=True)
+    decoded = iterate(step, 3, content, references)
+    assert decoded.starts.shape == decoded.ends.shape == (3, 2, 4, 3)
+    assert seen == [True, False, False]
+    torch.testing.assert_close(decoded.ends[2], references * 1 * 1 * 2)
+    torch.testing.assert_close(decoded.contents[2], content + 3)
 
 
 def test_projection_of_features_equals_the_ordinary_one():

@@ -8,7 +8,7 @@ import torch
 
 from sadetr.parity.comparison import TOLERANCES, compare
 from sadetr.parity.fixture import Fixture, read_fixture
-from sadetr.parity.registry import adapter_names
+from sadetr.parity.registry import component_names
 from tests.parity.formulas import COMPONENTS, SIZES
 from tests.samples import SHARED
 
@@ -54,5 +54,5 @@ def test_the_formulas_are_met_to_1e_9(name, sizes, monkeypatch):
 
 
 def test_every_component_has_an_adapter_and_every_file_a_component():
-    assert COMPONENTS.keys() <= set(adapter_names())
+    assert COMPONENTS.keys() <= set(component_names())
     assert {path.stem for path in FOLDER.glob("*.safetensors")} <= COMPONENTS.keys()

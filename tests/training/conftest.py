@@ -20,7 +20,6 @@ from sadetr.layout import Layout, RunFolder
 from sadetr.settings import RunSettings
 from sadetr.training.run import train
 
-METHOD = "sadetr.models.sa_detr.model"
 SCALE = """
 extends: mini
 label: "generated data: not comparable with the paper"
@@ -66,7 +65,7 @@ class Workspace:
         settings = settings or self.settings()
         annotations = self.layout.annotations(settings.dataset)
         with own_torch_state():
-            train(settings, METHOD, self.layout.store("qvhighlights"), annotations, folder)
+            train(settings, self.layout.store("qvhighlights"), annotations, folder)
         return RunFolder(folder)
 
     def split(self, name: str) -> Split:

@@ -17,6 +17,7 @@ from sadetr.models.interface import Batch
 from sadetr.models.sa_detr.model import SADETR
 from sadetr.randomness import Streams
 from sadetr.settings import AnnotationRules
+from sadetr.shapes import FeatureShape
 from sadetr.training.prediction import predict
 from tests.samples import SHARED, small_settings
 
@@ -257,7 +258,7 @@ def test_prediction_goes_from_short_to_long_and_answers_in_file_order(workspace)
 def small():
     """An untrained model of the workspace's widths."""
     torch.manual_seed(0)
-    return SADETR(small_settings(), 64 + 32 + 2, 32)
+    return SADETR(small_settings(), FeatureShape(64 + 32 + 2, 32, clip_length=2.0))
 
 
 def test_prediction_needs_no_labels(workspace):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sadetr.configuration import load_method, resolve
+from sadetr.configuration import resolve
 from sadetr.layering import named_files
 from sadetr.layout import RunFolder
 from sadetr.training.checkpoint import TrainingState
@@ -34,7 +34,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(workspace, tmp_p
         annotations = workspace.layout.annotations(settings.dataset)
         store = workspace.layout.store("qvhighlights")
         with own_torch_state():
-            train(settings, load_method(method).module, store, annotations, tmp_path / name)
+            train(settings, store, annotations, tmp_path / name)
         return RunFolder(tmp_path / name)
 
     expected = digests(run("whole"))

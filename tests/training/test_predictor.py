@@ -15,8 +15,8 @@ from sadetr.errors import SadetrError
 from sadetr.evaluation.scorer import evaluate
 from sadetr.experiments import RunId
 from sadetr.layout import Layout
-from sadetr.models.qd_detr import weights as qd_weights
-from sadetr.models.qd_detr.model import build
+from sadetr.models.construction import make_method
+from sadetr.models.qd_detr.official import OFFICIAL
 from sadetr.training.checkpoint import read_tensors, write_tensors
 from sadetr.training.prediction import predict
 from tests.models.test_weights import official_names
@@ -50,8 +50,8 @@ def qd_detr(workspace: Workspace):
     """A QD-DETR of the scale's sizes, and its state as the official code names it."""
     settings = resolve("qvhighlights", "qd_detr", "full", 2018, str(workspace.scale))
     torch.manual_seed(3)
-    model = build(settings)
-    names = official_names(qd_weights, model)
+    model = make_method(settings)
+    names = official_names(OFFICIAL, model)
     return settings, model, {names[name]: value.clone() for name, value in model.state_dict().items()}
 
 
@@ -127,7 +127,7 @@ def test_shapes_that_do_not_fit_name_tensors_and_settings(ready, imported, works
     message = changed(lambda found: found | {"video_projection.0.weight": torch.zeros(2818)})
     assert "other.safetensors: does not fit the network qd_detr/full for qvhighlights" in message
     assert "tensor 'video_projection.0.weight' is [2818] in the file and [98] by dataset.video_streams" in message
-    message = changed(lambda found: found | {"anchors.learned": torch.zeros(7, 2)})
+    message = changed(lambda found: found | {"anchors.learned.weight": torch.zeros(7, 2)})
     assert "is [7, 2] in the file and [10, 2] by model.num_moment_queries (10)" in message
     message = changed(lambda found: {name: value for name, value in found.items() if "decoder.layers.1" not in name})
     assert "more is not in the file (" in message

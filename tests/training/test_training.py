@@ -18,7 +18,7 @@ from sadetr.cli import main
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.layering import CONFIG
 from sadetr.layout import RunFolder
-from sadetr.models.sa_detr.model import build
+from sadetr.models.construction import make_method
 from sadetr.settings import Selection
 from sadetr.training import loop
 from sadetr.training import run as run_module
@@ -89,7 +89,7 @@ def test_a_finished_run_is_complete_and_self_consistent(workspace, finished):
         weights, metadata = read_tensors(finished.checkpoint(name))
         assert digest(weights) == record["weights_sha256"][name]
         assert metadata["epoch"] == str(record["epochs"][name])
-    model = build(settings)
+    model = make_method(settings)
     assert record["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     # The predictions are those of the checkpoint beside them.
     model.load_state_dict(read_tensors(finished.checkpoint("best"))[0])
@@ -169,7 +169,7 @@ def test_the_loop_reads_no_files(workspace, monkeypatch):
     """Features and annotations are in memory, or mapped, before the first step."""
     settings = workspace.settings(epochs=2)
     splits = {name: workspace.split(name) for name in ("train", "val")}
-    trainer = Trainer(build(settings), settings, splits["train"], splits, TrainingState("x"))
+    trainer = Trainer(make_method(settings), settings, splits["train"], splits, TrainingState("x"))
     for owner, name in ((builtins, "open"), (io, "open"), (np, "load"), (json, "loads")):
         monkeypatch.setattr(owner, name, lambda *_, **__: pytest.fail("a file was read"))
     assert [state.epoch for state in trainer.epochs()] == [1, 2]

@@ -17,7 +17,7 @@ from sadetr.reporting.scoring import score_run
 from sadetr.settings import Selection
 from sadetr.training.loop import Trainer
 from sadetr.training.run import train
-from tests.training.conftest import METHOD, Workspace, digests, own_torch_state, provenance
+from tests.training.conftest import Workspace, digests, own_torch_state, provenance
 
 RUN = RunId("qvhighlights", "sa_detr", "full", 2018)
 WINDOWS = ("relevant_windows",)
@@ -55,7 +55,7 @@ def trained(layout: Layout, workspace: Workspace, **dataset):
     folder = layout.run(RUN)
     with own_torch_state():
         store = layout.store("qvhighlights")
-        train(settings, METHOD, store, layout.annotations(settings.dataset), folder.path)
+        train(settings, store, layout.annotations(settings.dataset), folder.path)
     return folder
 
 

@@ -1,7 +1,7 @@
 """Moment-DETR's settings: the authors' values for QVHighlights (spec/baselines.md 3)."""
 
 from sadetr.losses.settings import NonNegative
-from sadetr.models.settings import DetectionTransformerSettings
+from sadetr.models.detr.settings import DetectionTransformerSettings
 from sadetr.settings import PositiveFloat, PositiveInt, Record
 
 

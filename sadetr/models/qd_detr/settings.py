@@ -3,7 +3,7 @@
 from typing import Literal
 
 from sadetr.losses.settings import SaliencyLoss
-from sadetr.models.settings import AnchorSource, DetectionTransformerSettings
+from sadetr.models.detr.settings import AnchorSource, DetectionTransformerSettings
 from sadetr.nn.settings import GaussianMask
 from sadetr.settings import PositiveInt
 

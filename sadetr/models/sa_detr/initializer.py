@@ -1,14 +1,13 @@
-"""Dual Path Query Initializer (section 3.3): direct anchors and noise anchors."""
+"""Dual Path Query Initializer (section 3.3): noise anchors, and what they may see beside the direct ones."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sadetr.models.interface import Step
-from sadetr.models.sa_detr.settings import Denoising, SADETRSettings
+from sadetr.models.sa_detr.settings import Denoising
 from sadetr.nn.attention import visibility_bias
-from sadetr.nn.layers import MLP
 from sadetr.nn.spans import cw_to_se, se_to_cw
 
 
@@ -27,32 +26,6 @@ class NoiseGroups:
     def unflatten(self, values: Tensor) -> Tensor:
         """(..., K * P * G, *rest) on dimension 2 of (R, B, ...) -> (R, B, K, P, G, *rest)."""
         return values.unflatten(2, (self.groups, self.polarities, self.slots))
-
-
-class DirectAnchors(nn.Module):
-    """Anchors S_d^0 of the direct group, dynamic or learned (D24).
-
-    The weights of the last layer keep PyTorch's initialisation: all contents start at zero, so equal anchors would make
-    equal queries.
-    """
-
-    def __init__(self, settings: SADETRSettings) -> None:
-        super().__init__()
-        self.count = settings.num_moment_queries
-        width = settings.hidden_width
-        dynamic = settings.qi.dynamic
-        self.mlp = MLP(width, width, width, 2 * self.count) if dynamic else None
-        self.learned = None if dynamic else nn.Embedding(self.count, 2)
-        if dynamic and settings.qi.init_bias == "grid":
-            centres = (torch.arange(self.count) + 0.5) / self.count
-            with torch.no_grad():
-                self.mlp[-1].bias.view(self.count, 2)[:, 0] = centres.logit()
-
-    def forward(self, token: Tensor) -> Tensor:
-        """Fusion token M_g (B, d) -> (B, N_q, 2) ``cw`` in (0, 1)."""
-        if self.mlp is not None:
-            return self.mlp(token).unflatten(-1, (self.count, 2)).sigmoid()
-        return self.learned.weight.sigmoid().expand(len(token), -1, -1)
 
 
 def scale_margin(settings: Denoising, progress: float) -> float:

@@ -5,43 +5,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sadetr.models.interface import Batch, Inspection, LossTerms, Method, Output, Step
+from sadetr.models.detr.parts import QueryAnchors
+from sadetr.models.detr.texts import TextPairs, next_video_texts
+from sadetr.models.interface import Batch, LossTerms, Method, Shown, Step
 from sadetr.models.sa_detr.aligner import ModalAligner
 from sadetr.models.sa_detr.enhance import GlobalBlock, LocalBlock
-from sadetr.models.sa_detr.initializer import DirectAnchors, NoiseGroups, noise_groups, self_attention_bias
-from sadetr.models.sa_detr.inspection import inspect
+from sadetr.models.sa_detr.initializer import NoiseGroups, noise_groups, self_attention_bias
 from sadetr.models.sa_detr.objective import objective
+from sadetr.models.sa_detr.output import SADETROutput
 from sadetr.models.sa_detr.refiner import SpanAwareRefiner, VideoContext
 from sadetr.models.sa_detr.settings import SADETRSettings
 from sadetr.nn.layers import InputProjection, masked_mean
 from sadetr.nn.tokens import FusionToken, HighlightHead
-from sadetr.settings import RunSettings
-
-
-@dataclass(frozen=True)
-class SADETROutput(Output):
-    """Everything that the objective needs beside the predictions; R refiner layers, N noise and direct queries."""
-
-    anchors: Tensor
-    """(B, N_q, 2) S_d^0, ``cw``."""
-    layer_spans: Tensor
-    """(R, B, N_q, 2) direct group."""
-    layer_qualities: Tensor
-    """(R, B, N_q)."""
-    noise: NoiseGroups | None
-    noise_spans: Tensor
-    """(R, B, N_n..., 2), empty without noise."""
-    noise_qualities: Tensor
-    negative_saliency: Tensor | None
-    """(B, L) clip scores against the next sample's text; training with B > 1 only."""
-    video_embedding: Tensor
-    """(B, d) pooled video of L_vtc, at its stage."""
-    text_embedding: Tensor
-    """(B, d)."""
-    clip_embeddings: Tensor
-    """(B, L, d) clips of L_ctm, at its stage."""
-    sentence_embedding: Tensor
-    """(B, d)."""
+from sadetr.shapes import FeatureShape
 
 
 @dataclass(frozen=True)
@@ -60,32 +36,29 @@ class Encoded:
 class SADETR(Method):
     """Span Aware Detection Transformer."""
 
-    def __init__(self, settings: SADETRSettings, video_width: int, text_width: int) -> None:
-        """Build the network.
+    shown = Shown("refiner.layers.*.cross_attention", weights="attention_dropout", anchors=2)
 
-        Args:
-            settings: architecture, switches, loss weights.
-            video_width: d_v, channels of a clip including the two temporal endpoint features.
-            text_width: d_t, channels of a token.
-        """
+    def __init__(self, settings: SADETRSettings, shape: FeatureShape) -> None:
         super().__init__()
         self.settings = settings
         width = settings.hidden_width
-        self.video_projection = InputProjection(video_width, width, settings.input_dropout)
-        self.text_projection = InputProjection(text_width, width, settings.input_dropout)
+        self.video_projection = InputProjection(shape.video_width, width, settings.input_dropout)
+        self.text_projection = InputProjection(shape.text_width, width, settings.input_dropout)
         self.fusion_token = FusionToken(width)
         self.aligner = ModalAligner(settings)
         self.global_block = GlobalBlock(settings)
         self.highlight_head = HighlightHead(width)
         self.local_block = LocalBlock(width)
-        self.direct_anchors = DirectAnchors(settings)
-        self.direct_content = nn.Parameter(torch.zeros(settings.num_moment_queries, width))
+        qi, count = settings.qi, settings.num_moment_queries
+        self.direct_anchors = QueryAnchors(width, count, qi.dynamic, grid=qi.init_bias == "grid")
+        self.direct_content = nn.Parameter(torch.zeros(count, width))
         self.noise_content = nn.Parameter(torch.ones(width)) if settings.dn.enabled else None
         self.refiner = SpanAwareRefiner(settings)
 
     def forward(self, batch: Batch, step: Step | None = None) -> SADETROutput:
         """Encode, initialise the queries, refine them; noise groups and the negative pass only with a ``step``."""
-        encoded = self._encode(batch, contrast=step is not None and len(batch) > 1)
+        contrasted = step is not None and len(batch) > 1
+        encoded = self._encode(batch, TextPairs(next_video_texts(batch) if contrasted else None))
         sentence = self.aligner.pooling(encoded.fused_text, batch.text_mask)
         token_mask = torch.cat((batch.video_mask.new_ones(len(batch), 1), batch.video_mask), dim=1)
         after_global = self.settings.local.input == "global"
@@ -117,32 +90,22 @@ class SADETR(Method):
         """Weighted loss terms of eq 10."""
         return objective(output, batch, self.settings)
 
-    def inspect(self, batch: Batch) -> Inspection:
-        """Anchors, quality scores, Gaussian masks and attention of every refiner layer."""
-        return inspect(self, batch)
-
-    def _encode(self, batch: Batch, contrast: bool) -> Encoded:
-        """Project, fuse and enhance; with ``contrast`` every video is also encoded with the next sample's text.
-
-        Both passes go through the layers as one batch of 2B, with dropout masks of their own.
-        """
+    def _encode(self, batch: Batch, pairs: TextPairs) -> Encoded:
+        """Project, fuse and enhance every video with each of its texts."""
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
         clips, positions, mask = self.fusion_token.prepend(video, batch.video_mask)
         # The video's side alone is contrasted: fused apart, the text needs one copy.
         apart = self.settings.fusion.mode == "independent"
         fused_text = self.aligner.fuse_text(text, clips, mask) if apart else None
-        copies, size = 2 if contrast else 1, len(batch)
-        texts = torch.cat([text, text.roll(-1, 0)][:copies])
-        text_masks = torch.cat([batch.text_mask, batch.text_mask.roll(-1, 0)][:copies])
-        positions_all, mask_all = positions.repeat(copies, 1, 1), mask.repeat(copies, 1)
-        clips = clips.repeat(copies, 1, 1)
+        texts, text_masks = pairs.texts(text), pairs.texts(batch.text_mask)
+        clips, all_positions, all_masks = (pairs.videos(values) for values in (clips, positions, mask))
         if apart:
-            fused = self.aligner.fuse_video(clips, positions_all, texts, text_masks)
+            fused = self.aligner.fuse_video(clips, all_positions, texts, text_masks)
         else:
-            fused, fused_text = self.aligner.interleave(clips, positions_all, mask_all, texts, text_masks)
-        enhanced = self.global_block(fused, positions_all, mask_all)
-        negative = enhanced[size:] if contrast else None
-        return Encoded(video, text, fused[:size], fused_text[:size], enhanced[:size], positions, negative)
+            fused, fused_text = self.aligner.interleave(clips, all_positions, all_masks, texts, text_masks)
+        enhanced, negative = pairs.split(self.global_block(fused, all_positions, all_masks))
+        size = len(batch)
+        return Encoded(video, text, fused[:size], fused_text[:size], enhanced, positions, negative)
 
     def _refine(self, anchors: Tensor, noise: NoiseGroups | None, context: VideoContext) -> tuple[Tensor, Tensor]:
         """Refine noise and direct queries together, noise first."""
@@ -171,8 +134,3 @@ class SADETR(Method):
             "clip_embeddings": clips,
             "sentence_embedding": sentence,
         }
-
-
-def build(settings: RunSettings) -> SADETR:
-    """Construct SA-DETR for a run; two channels are the temporal endpoint features."""
-    return SADETR(settings.model, settings.dataset.video_width + 2, settings.dataset.text_stream.width)

@@ -1,7 +1,5 @@
 """SA-DETR's objective (eq 10): lambda_A L_A + lambda_S L_S + lambda_M L_M + lambda_Q L_Q, term by term."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
@@ -9,15 +7,14 @@ from sadetr.losses.alignment import clip_text_logits, inter_loss, intra_loss, lo
 from sadetr.losses.matching import match, take
 from sadetr.losses.moment import span_losses
 from sadetr.losses.quality import quality_loss, quality_margin_loss, quality_monitors
+from sadetr.models.detr.objective import saliency_terms
+from sadetr.models.detr.texts import next_video_texts
 from sadetr.models.interface import Batch, LossTerms
+from sadetr.models.sa_detr.output import SADETROutput
 from sadetr.models.sa_detr.settings import SADETRSettings
-from sadetr.models.saliency import saliency_terms
-
-if TYPE_CHECKING:
-    from sadetr.models.sa_detr.model import SADETROutput
 
 
-def objective(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> LossTerms:
+def objective(output: SADETROutput, batch: Batch, settings: SADETRSettings) -> LossTerms:
     """Terms of eq 10, each multiplied by its weights; a term that is switched off is absent.
 
     Direct anchors (if they have a loss) and every supervised refiner layer are matched separately. Monitors are the
@@ -38,7 +35,7 @@ def objective(output: "SADETROutput", batch: Batch, settings: SADETRSettings) ->
     return LossTerms(terms, quality_monitors(output.scores, assigned[-1:], batch.spans_mask))
 
 
-def alignment_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
+def alignment_terms(output: SADETROutput, batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
     """L_A = L_vtc + L_local + L_intra + L_inter, each with its own weight (D15), as far as FA is on."""
     fa, clip = settings.fa, batch.aligned_clip
     clips, sentence, temperature = output.clip_embeddings, output.sentence_embedding, fa.temperature
@@ -53,14 +50,14 @@ def alignment_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettin
     return {name: weight * term() for weight, (name, on, term) in weighed if on and weight}
 
 
-def _saliency_terms(output: "SADETROutput", batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
+def _saliency_terms(output: SADETROutput, batch: Batch, settings: SADETRSettings) -> dict[str, Tensor]:
     """L_S; a next sample of the same video is no negative (D22)."""
-    real = batch.video_id != batch.video_id.roll(-1)
+    real = next_video_texts(batch).real
     return saliency_terms(output.saliency, output.negative_saliency, batch, real, settings.saliency)
 
 
 def moment_terms(
-    output: "SADETROutput", batch: Batch, settings: SADETRSettings, stages: Tensor, assigned: Tensor, layers: slice
+    output: SADETROutput, batch: Batch, settings: SADETRSettings, stages: Tensor, assigned: Tensor, layers: slice
 ) -> dict[str, Tensor]:
     """L_M = L_direct + L_init + L_noise (section 3.5; noise positives keep their own ground truth)."""
     paired, weights = take(stages, assigned), settings.loss
@@ -76,7 +73,7 @@ def moment_terms(
 
 
 def quality_terms(
-    output: "SADETROutput", batch: Batch, settings: SADETRSettings, assigned: Tensor, layers: slice
+    output: SADETROutput, batch: Batch, settings: SADETRSettings, assigned: Tensor, layers: slice
 ) -> dict[str, Tensor]:
     """L_Q: eq 8 on the direct group (D53), eq 9 on pairs of noise queries."""
     weights = settings.loss

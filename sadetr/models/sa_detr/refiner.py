@@ -11,7 +11,7 @@ from sadetr.nn.attention import attend, merge_heads, split_heads
 from sadetr.nn.gaussian import modulated_softmax
 from sadetr.nn.layers import MLP, FeedForward, xavier_matrices
 from sadetr.nn.positions import anchor_positions
-from sadetr.nn.spans import inverse_sigmoid
+from sadetr.nn.spans import moved
 from sadetr.nn.stochastic import Dropout
 from sadetr.nn.temporal_align import bin_centres, interpolation_weights
 
@@ -218,4 +218,4 @@ class SpanAwareRefiner(nn.Module):
         """Anchors and offsets, (..., 2) -> refined spans in [0, 1] (D46)."""
         if self.update == "linear":
             return (anchors + offset).clamp(0, 1)
-        return (inverse_sigmoid(anchors) + offset).sigmoid()
+        return moved(anchors, offset)

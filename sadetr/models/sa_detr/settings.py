@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from sadetr.losses.settings import MomentReduction, NonNegative, SaliencyLoss
-from sadetr.models.settings import AnchorSource
+from sadetr.models.detr.settings import AnchorSource
 from sadetr.nn.settings import GaussianMask
 from sadetr.settings import Fraction, PositiveFloat, PositiveInt, Record
 

@@ -1,4 +1,4 @@
-"""Adapters: one module per component or method, named as the fixtures name it.
+"""Adapters: one module per component, named as the fixtures name it.
 
 A module has ``compute(fixture: Fixture) -> dict[str, Tensor]``, our values under the fixture's names: ``output.x``,
 ``eval_output.x``, ``loss.x``, ``part.x``, ``grad.x``, ``grad_norm.x``, ``match.x``. Sizes and options come from the

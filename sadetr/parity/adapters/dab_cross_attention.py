@@ -13,7 +13,7 @@ def compute(fixture: Fixture) -> dict[str, Tensor]:
     for variant in fixture.variants:
         hidden, width = fixture[f"weight.{variant}.linear1.weight"].shape
         first = f"weight.{variant}.ca_qpos_proj.weight" in fixture
-        layer = DABDecoderLayer(width, fixture.dimension("H"), hidden, 0.0, first, None)
+        layer = DABDecoderLayer(width, fixture.dimension("H"), hidden, 0.0, first)
         parameters = fixture.load(layer, f"weight.{variant}", our_name)
         leaves = layer_inputs(fixture, f"input.{variant}")
         content = run_layer(layer, leaves, fixture[f"input.{variant}.memory_key_padding_mask"])

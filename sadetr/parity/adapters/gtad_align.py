@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sadetr.errors import DataError
-from sadetr.nn.temporal_align import roi_align_weights
+from sadetr.nn.roi_align import roi_align_weights
 from sadetr.parity.fixture import Fixture, gradients, named
 
 

@@ -5,8 +5,9 @@ from torch import Tensor
 from sadetr.losses.detection import FOREGROUND, foreground_probability, label_loss
 from sadetr.losses.matching import match, pair_terms, take
 from sadetr.losses.moment import span_losses
-from sadetr.parity.detection import match_rows
-from sadetr.parity.fixture import Fixture, gradients, named, valid_spans
+from sadetr.models.detr.official import match_rows
+from sadetr.models.official import valid_spans
+from sadetr.parity.fixture import Fixture, gradients, named
 
 
 def compute(fixture: Fixture) -> dict[str, Tensor]:

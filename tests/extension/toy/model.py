@@ -6,14 +6,15 @@ from torch import Tensor, nn
 from sadetr.losses.moment import span_losses
 from sadetr.losses.saliency import margin_loss
 from sadetr.models.interface import Batch, Method, Output, Step
-from sadetr.settings import RunSettings
+from sadetr.shapes import FeatureShape
 from toy.parts import Similarity
+from toy.settings import ToySettings
 
 
 class Toy(Method):
-    def __init__(self, width: int, video_width: int, text_width: int) -> None:
+    def __init__(self, settings: ToySettings, shape: FeatureShape) -> None:
         super().__init__()
-        self.similarity = Similarity(video_width, text_width, width)
+        self.similarity = Similarity(shape.video_width, shape.text_width, settings.hidden_width)
         self.width = nn.Parameter(torch.zeros(1))
 
     def forward(self, batch: Batch, step: Step | None = None) -> Output:
@@ -28,8 +29,3 @@ class Toy(Method):
         l1, _ = span_losses(output.spans[None], batch.spans[:, :1], batch.spans_mask[:, :1])
         margin = margin_loss(output.saliency, batch.positive_clips, batch.negative_clips, 0.2)
         return {"l1": l1, "saliency_margin": margin}
-
-
-def build(settings: RunSettings) -> Toy:
-    dataset = settings.dataset
-    return Toy(settings.model.hidden_width, dataset.video_width + 2, dataset.text_stream.width)
