@@ -210,8 +210,8 @@ def test_an_extension_brings_families_and_methods_of_our_families(tmp_path, monk
         "guest/families/guests.yaml": "settings: guest.settings:Guests",
         "guest/methods/cousin.yaml": "family: detr\nsettings: guest.settings:Cousin\ntitle: C\nnetwork: none:Nothing\n"
         "scales: {mini: {training: {epochs: 2}, benchmarks: {tacos: {training: {epochs: 3}}}}}\nvariants: {full: {}}",
-        "guest/methods/visitor.yaml": "family: guests\nsettings: guest.settings:Guests\ntitle: V\nnetwork: none:Nothing\n"
-        "variants: {full: {}}",
+        "guest/methods/visitor.yaml": "family: guests\nsettings: guest.settings:Guests\ntitle: V\n"
+        "network: none:Nothing\nvariants: {full: {}}",
         "guest/settings.py": "from sadetr.models.detr.settings import DetectionTransformerSettings as Shared\n"
         "from sadetr.settings import Record\nclass Cousin(Shared):\n    twigs: int = 1\n"
         "class Guests(Record):\n    nights: int = 1\n",
