@@ -39,6 +39,7 @@ class SupervisedEvents:
     """Unweighted."""
 
 
+@torch.no_grad()
 def pseudo_events(video: Tensor, mask: Tensor, source: EventSource) -> Events:
     """Events between neighbouring boundaries, in their order.
 
@@ -81,14 +82,17 @@ def boundaries(video: Tensor, mask: Tensor, source: EventSource) -> Tensor:
 def changes(video: Tensor, mask: Tensor) -> Tensor:
     """How much the two clips before each clip differ from the two behind it: (B, L, d_v), (B, L) -> (B, L).
 
-    The published score, a checkerboard along the diagonal of the clips' cosine similarities, is a quadratic form of
-    rank one: the squared length of ``u_{t-2} + u_{t-1} - u_{t+1} - u_{t+2}`` with unit features u, zero outside.
+    A checkerboard of 5 x 5 along the diagonal of the clips' cosine similarities, which are 0 outside the video. It is
+    the squared length of ``u_{t-2} + u_{t-1} - u_{t+1} - u_{t+2}`` with unit features u.
     """
-    unit = functional.normalize(video, dim=-1) * mask.unsqueeze(-1)
-    near = functional.pad(unit, (0, 0, 2, 2))
-    # Row i holds u_{i-2} + u_{i-1}.
-    pairs = near[:, :-1] + near[:, 1:]
-    return (pairs[:, :-3] - pairs[:, 3:]).square().sum(-1)
+    products = video @ video.transpose(1, 2)
+    lengths = products.diagonal(dim1=1, dim2=2).sqrt().clamp(min=torch.finfo(video.dtype).tiny)
+    # Divided one after the other: the product of two small lengths may be none.
+    similarities = products / lengths.unsqueeze(1) / lengths.unsqueeze(2)
+    similarities = similarities.masked_fill(~(mask.unsqueeze(1) & mask.unsqueeze(2)), 0.0)
+    signs = video.new_tensor([1, 1, 0, -1, -1])
+    board = torch.outer(signs, signs)[None, None]
+    return functional.conv2d(similarities.unsqueeze(1), board, padding=2)[:, 0].diagonal(dim1=1, dim2=2)
 
 
 def supervise_events(spans: Tensor, events: Events, costs: MatchingCosts) -> SupervisedEvents:
