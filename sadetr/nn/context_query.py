@@ -50,7 +50,7 @@ class ContextQueryAttention(nn.Module):
         return self.out(torch.cat((context, attended, context * attended, context * returned), -1))
 
     def _scores(self, context: Tensor, query: Tensor) -> Tensor:
-        """Trilinear scores ``C w_c + (Q w_q)^T + (C * w_p) Q^T``, (B, N, M), the last two as one product."""
+        """Compute the trilinear scores ``C w_c + (Q w_q)^T + (C * w_p) Q^T``, (B, N, M), the latter two as one."""
         rows = context * self.product_weight + self.query_weight.squeeze(1)
         return rows @ query.transpose(1, 2) + context @ self.context_weight
 

@@ -24,12 +24,12 @@ class SummedHighlightHead(nn.Module):
 
 
 def highlighted(clips: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
-    """HD2MR: (B, L, d) clips times the softmax of their (B, L) scores over the clips ``counted``, (B, L) bool."""
+    """Weigh (B, L, d) clips by the softmax of their (B, L) scores over those ``counted``, (B, L) bool (HD2MR)."""
     return clips * scores.masked_fill(~counted, -torch.inf).softmax(1).unsqueeze(-1)
 
 
 def moment_clips(span: Tensor, lengths: Tensor, wrapped: bool) -> tuple[Tensor, Tensor]:
-    """First clip of a moment and the one behind its last.
+    """Find the first clip of a moment and the one behind its last.
 
     Args:
         span: (B, 2) ``cw``.
@@ -51,14 +51,14 @@ def moment_clips(span: Tensor, lengths: Tensor, wrapped: bool) -> tuple[Tensor, 
 
 
 class MomentSummary(nn.Module):
-    """MR2HD: what a recurrent network makes of the clips of a moment."""
+    """What a recurrent network makes of the clips of a moment (MR2HD)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.gru = nn.GRU(width, width, batch_first=True)
 
     def forward(self, clips: Tensor, first: Tensor, stop: Tensor, lengths: Tensor) -> Tensor:
-        """State behind ``lengths`` steps: the moment's clips from the first step on, zeros behind them, as published.
+        """Return the state behind ``lengths`` steps: the moment's clips first, then zeros, as published.
 
         (B, L, d) clips, of which those from ``first`` to ``stop``, (B,) each, are read; (B,) lengths -> (B, d).
         """

@@ -95,14 +95,14 @@ class TRDETR(Method):
         return terms | {"vtc": weights.vtc * alignment["vtc"], "ctc": weights.ctc * alignment["ctc"]}
 
     def _fuse(self, clips: Tensor, positions: Tensor, words: Tensor, batch: Batch) -> Tensor:
-        """Clips that have read the words: by context-query attention, then by cross attention; (B, L, d)."""
+        """Let clips read the words, by context-query attention and then by cross attention: (B, L, d)."""
         places = None if self.token_positions is None else self.token_positions(words)
         refined = self.context_query(clips, words, batch.video_mask, batch.text_mask)
         refined = self.sentence(refined, words, batch.text_mask).relu()
         return self.fusion(refined, positions, words, self._visible(batch.video_mask, batch.text_mask), places)
 
     def _agreement(self, clips: Tensor, spans: Tensor, logits: Tensor, lengths: Tensor) -> Tensor:
-        """Product of every clip with the summary of the best moment: (B, L, d), (B, N, 2), (B, N, 2), (B,) -> (B, L).
+        """Multiply every clip with the summary of the best moment: (B, L, d), (B, N, 2), (B, N, 2), (B,) -> (B, L).
 
         No gradient reaches the moment by this: its ends are whole clips.
         """
@@ -121,7 +121,7 @@ class TRDETR(Method):
 
 
 def alignment_terms(output: TRDETROutput, batch: Batch, settings: TRDETRSettings) -> dict[str, Tensor]:
-    """Contrast of videos and texts of the batch, and of clips and their own text; unweighted."""
+    """Contrast videos with the texts of the batch, and clips with their own text; unweighted."""
     mask, temperature = batch.video_mask, settings.temperature
     counted = mask if settings.padding == "masked" else torch.ones_like(mask)
     return {

@@ -1,4 +1,4 @@
-"""TR-DETR's settings: the authors' values for QVHighlights (spec/baselines.md 5)."""
+"""TR-DETR's settings: the authors' values for QVHighlights (mingyao1120/TR-DETR)."""
 
 from typing import ClassVar, Literal
 
@@ -15,9 +15,9 @@ class TRDETRLoss(DetectionLoss):
 
     label_loss: ClassVar[LabelLoss] = "focal"
     vtc: NonNegative = 0.3
-    """Of the video-text contrast."""
+    """Weight of the video-text contrast."""
     ctc: NonNegative = 0.5
-    """Of the clip-text loss."""
+    """Weight of the clip-text loss."""
 
 
 class TRDETRSettings(DetectionTransformerSettings):
@@ -25,8 +25,8 @@ class TRDETRSettings(DetectionTransformerSettings):
 
     fusion_layers: PositiveInt = 2
     fuser_dropout: Fraction = 0.1
-    """On clips and words where the context-query attention scores them; 0.1 in the authors' code, whatever
-    ``dropout``."""
+    """Dropout of clips and words where the context-query attention scores them; the authors' code has 0.1 whatever
+    ``dropout`` is."""
     word_mask: Literal["tiled", "own"] = "tiled"
     """Words that a clip may attend to, as in QD-DETR: ``tiled`` is published, and makes predictions depend on the
     batch; ``own``: the sample's own words."""
@@ -39,6 +39,6 @@ class TRDETRSettings(DetectionTransformerSettings):
     """Ends of the best moment before the video's start. ``wrapped`` is published: they count from the end, as an index
     in Python does, and mostly leave no clip; ``clamped``: to the video, and to one clip at least."""
     temperature: PositiveFloat = 0.07
-    """Of both alignment losses."""
+    """Temperature of both alignment losses."""
     loss: TRDETRLoss = TRDETRLoss()
     saliency: SaliencyLoss = SaliencyLoss()
