@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sadetr.losses.moment import masked_average
+from sadetr.nn.layers import masked_mean
 
 
 def contrast_directions(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,6 +41,31 @@ def local_loss(logits: Tensor, relevant: Tensor, mask: Tensor) -> Tensor:
     """L_local: binary cross entropy of (B, L) logits against relevance, mean over valid clips (D12)."""
     losses = functional.binary_cross_entropy_with_logits(logits, relevant.to(logits.dtype), reduction="none")
     return masked_average(losses, mask)
+
+
+def clip_text_loss(
+    clips: Tensor,
+    words: Tensor,
+    video_mask: Tensor,
+    text_mask: Tensor,
+    relevant: Tensor,
+    temperature: float,
+    counted: Tensor,
+) -> Tensor:
+    """TR-DETR's form of L_local: the sentence is the mean of its unit words, padded clips have similarity 0.
+
+    Args:
+        clips: (B, L, d).
+        words: (B, T, d).
+        video_mask: (B, L) bool.
+        text_mask: (B, T) bool.
+        relevant: (B, L), clips that belong to a window.
+        temperature: of the similarities.
+        counted: (B, L) bool clips of the mean; all of them, padded ones included, as published.
+    """
+    sentence = masked_mean(functional.normalize(words, dim=-1), text_mask)
+    logits = clip_text_logits(clips, sentence, temperature, unit_sentence=False) * video_mask
+    return local_loss(logits, relevant, counted)
 
 
 def intra_candidates(labels: Tensor, mask: Tensor, positive: Tensor) -> Tensor:

@@ -45,10 +45,31 @@ def label_loss(logits: Tensor, assigned: Tensor, mask: Tensor, background: float
     return len(logits) * losses.mean()
 
 
+FOCAL_FOREGROUND, FOCAL_EXPONENT = 0.25, 2
+"""Share of the positive entries in the focal loss, and the power of what is left to learn (Lin et al. 2017)."""
+
+
+def focal_label_loss(logits: Tensor, assigned: Tensor, mask: Tensor) -> Tensor:
+    """Sigmoid focal loss of both (S, B, N, 2) logits, each a binary decision, summed over stages (TR-DETR).
+
+    The mean is over all queries and both classes, as published.
+    """
+    matched = matched_queries(assigned, mask, logits.shape[2])
+    positive = functional.one_hot(torch.where(matched, FOREGROUND, 1 - FOREGROUND), 2).bool()
+    # The logit of the right decision, entry by entry.
+    right = torch.where(positive, logits, -logits)
+    share = torch.where(positive, FOCAL_FOREGROUND, 1 - FOCAL_FOREGROUND).to(logits.dtype)
+    losses = -share * (-right).sigmoid() ** FOCAL_EXPONENT * functional.logsigmoid(right)
+    return len(logits) * losses.mean()
+
+
 def detection_terms(
     spans: Tensor, logits: Tensor, truth: Tensor, mask: Tensor, assigned: Tensor, weights: DetectionLoss
 ) -> dict[str, Tensor]:
     """Weighted terms of the stages given; shapes as in :func:`match_detections`, ``assigned`` (S, B, G)."""
     l1, giou = span_losses(take(spans, assigned), truth, mask)
-    label = label_loss(logits, assigned, mask, weights.background)
+    if weights.label_loss == "focal":
+        label = focal_label_loss(logits, assigned, mask)
+    else:
+        label = label_loss(logits, assigned, mask, weights.background)
     return {"l1": weights.l1 * l1, "giou": weights.giou * giou, "label": weights.label * label}

@@ -24,7 +24,13 @@ def negative_pair_loss(scores: Tensor, mask: Tensor, real: Tensor) -> Tensor:
 
 
 def rank_loss(
-    scores: Tensor, labels: Tensor, mask: Tensor, negative: Tensor | None, real: Tensor, temperature: float, levels: int
+    scores: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    negative: Tensor | None,
+    real: Tensor | None,
+    temperature: float,
+    levels: int,
 ) -> Tensor:
     """Rank-aware contrast: at every label level the clips at or above it stand out from all others.
 
@@ -35,7 +41,7 @@ def rank_loss(
         labels: (B, L) labels from 0 to ``levels``.
         mask: (B, L) bool.
         negative: (B, L) scores against another text, label 0, or None.
-        real: (B,) bool, where ``negative`` belongs to another video.
+        real: (B,) bool, where ``negative`` belongs to another video; None without one.
         temperature: of the softmax over all clips of both passes.
         levels: highest label.
     """

@@ -1,6 +1,6 @@
 """Settings of losses that several methods share. Free of torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,9 @@ from sadetr.settings import Fraction, PositiveFloat, PositiveInt, Record
 NonNegative = Annotated[float, Field(ge=0)]
 MomentReduction = Literal["mean", "sum", "detr"]
 """How eq 7 is reduced: mean over windows and coordinates; sum over a sample's windows; DETR's sum over coordinates."""
+
+
+LabelLoss = Literal["cross_entropy", "focal"]
 
 
 class SaliencyLoss(Record):
@@ -31,6 +34,8 @@ class MatchingCosts(Record):
 class DetectionLoss(Record):
     """Weights of DETR's set loss and of the saliency loss beside it."""
 
+    label_loss: ClassVar[LabelLoss] = "cross_entropy"
+    """How a query's class is learned: no value of a run, but what a method's own weights say by their type."""
     l1: NonNegative = 10.0
     giou: NonNegative = 1.0
     label: NonNegative = 4.0

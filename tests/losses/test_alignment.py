@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sadetr.losses.alignment import clip_text_logits, inter_loss, intra_loss, local_loss, video_text_contrast
+from sadetr.losses.alignment import (
+    clip_text_logits,
+    clip_text_loss,
+    inter_loss,
+    intra_loss,
+    local_loss,
+    video_text_contrast,
+)
 from tests.samples import small_batch
 
 TEMPERATURE = 0.07
@@ -52,6 +59,20 @@ def test_contrast_is_cross_entropy_in_both_directions():
     diagonal = torch.arange(4)
     expected = (functional.cross_entropy(logits, diagonal) + functional.cross_entropy(logits.T, diagonal)) / 2
     torch.testing.assert_close(video_text_contrast(video, text, TEMPERATURE), expected)
+
+
+def test_padded_clips_add_chance_to_the_clip_text_loss_where_they_count():
+    batch = small_batch()
+    clips, _ = features(batch)
+    words = torch.randn(*batch.text_mask.shape, 8, generator=torch.Generator().manual_seed(1))
+    mask, everything = batch.video_mask, torch.ones_like(batch.video_mask)
+    inputs = (clips, words, mask, batch.text_mask, batch.relevant, TEMPERATURE)
+    valid, counted = clip_text_loss(*inputs, mask), clip_text_loss(*inputs, everything)
+    share = mask.float().mean()
+    torch.testing.assert_close(counted, share * valid + (1 - share) * math.log(2))
+    # The sentence is a mean of unit words: their length says nothing.
+    longer = words * torch.rand(*batch.text_mask.shape, 1).add(0.5)
+    torch.testing.assert_close(clip_text_loss(clips, longer, *inputs[2:], mask), valid)
 
 
 def test_local_loss_is_the_mean_over_valid_clips():

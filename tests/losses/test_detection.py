@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from sadetr.losses.alignment import query_text_contrast
-from sadetr.losses.detection import detection_terms, foreground_probability, label_loss, match_detections
+from sadetr.losses.detection import (
+    detection_terms,
+    focal_label_loss,
+    foreground_probability,
+    label_loss,
+    match_detections,
+)
 from sadetr.losses.settings import DetectionLoss, MatchingCosts
 from sadetr.nn.spans import cw_to_se, generalised_iou
 from tests.samples import agree, random_spans
@@ -54,6 +60,32 @@ def test_label_loss_weighs_background_and_divides_by_all_queries(case):
                 kind, weight = (0, 1.0) if query in matched else (1, 0.1)
                 expected -= weight * logits[stage, sample, query].log_softmax(-1)[kind] / 12
     agree(label_loss(logits, assigned, mask, 0.1), expected)
+
+
+def test_focal_loss_takes_both_classes_as_binary_decisions(case):
+    _, logits, _, mask = case
+    assigned = torch.tensor([[[0, 1], [2, 0], [3, 1]], [[1, 0], [0, 0], [2, 3]]])
+    expected = 0.0
+    for stage in range(2):
+        for sample in range(3):
+            matched = {int(query) for query, real in zip(assigned[stage, sample], mask[sample], strict=True) if real}
+            for query in range(4):
+                right = 0 if query in matched else 1
+                for kind, probability in enumerate(logits[stage, sample, query].sigmoid()):
+                    share, p = (0.25, probability) if kind == right else (0.75, 1 - probability)
+                    expected -= share * (1 - p) ** 2 * p.log() / 24
+    agree(focal_label_loss(logits, assigned, mask), expected)
+
+
+def test_focal_loss_forgets_what_is_learned_and_stays_finite(case):
+    mask, assigned = case[3], torch.tensor([[[0, 1], [2, 0], [3, 1]]])
+    sure = torch.full((1, 3, 4, 2), -200.0, requires_grad=True)
+    loss = focal_label_loss(sure, assigned, mask)
+    (gradient,) = torch.autograd.grad(loss, sure)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+    assert gradient[0, 0, 2, 0] == 0
+    assert gradient[0, 0, 2, 1] < 0
 
 
 def test_terms_are_weighted_and_add_up_over_stages(case):

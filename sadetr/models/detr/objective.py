@@ -64,11 +64,12 @@ def initial_terms(anchors: Tensor, batch: Batch, settings: DetectionTransformerS
 
 
 def saliency_terms(
-    scores: Tensor, negative: Tensor | None, batch: Batch, real: Tensor, options: SaliencyLoss
+    scores: Tensor, negative: Tensor | None, batch: Batch, real: Tensor | None, options: SaliencyLoss
 ) -> dict[str, Tensor]:
     """QD-DETR's L_S: margin, rank contrast and, where there is a ``negative`` pass, negative pairs; unweighted.
 
-    (B, L) scores against the own and another sample's text, (B,) bool whose negative is real (D22).
+    (B, L) scores against the own and another sample's text, (B,) bool whose negative is real (D22); both None
+    without such a pass.
     """
     mask = batch.video_mask
     terms = {

@@ -1,0 +1,1 @@
+"""TR-DETR (Sun, Zhou, Chen, Xie, AAAI 2024)."""
