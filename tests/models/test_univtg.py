@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from sadetr.models.official import import_weights, renamed
 from sadetr.models.univtg.model import PADDED, UniVTG, losses
+from sadetr.models.univtg.official import OFFICIAL
 from sadetr.models.univtg.settings import UniVTGSettings
 from sadetr.settings import Postprocess
 from sadetr.shapes import FeatureShape
@@ -111,6 +113,21 @@ def test_the_published_points_add_the_clip_before_a_window(timestamps, inside):
     assert terms["foreground"] < 1e-6
 
 
+def test_without_annotators_the_clips_outside_windows_are_the_negatives():
+    """Window [0.3, 0.7] of ten clips: saliency labels are read by one contrast and not by the other."""
+    batch = replace(small_batch((10,), (3,), (1,)), spans=torch.tensor([[[0.5, 0.4]]]), aligned_clip=torch.tensor([4]))
+    inside = torch.tensor([[False] * 3 + [True] * 4 + [False] * 3])
+    labelled = replace(batch, saliency=inside.float())
+    unlabelled = replace(batch, saliency=torch.zeros(1, 10))
+    saliency, windows = small(timestamps="centre"), small(timestamps="centre", contrast="windows")
+    expected = saliency.objective(saliency(labelled), labelled)["intra"]
+    assert expected > 0
+    agree(windows.objective(windows(unlabelled), unlabelled)["intra"], expected)
+    # Clip 7 lies outside; where it is the positive, it has negatives all the same.
+    edge = replace(unlabelled, aligned_clip=torch.tensor([7]))
+    assert windows.objective(windows(edge), edge)["intra"] > 0
+
+
 def test_a_window_holds_its_clips_point():
     output = small()(small_batch())
     assert (output.offsets[..., 0] < 0).all()
@@ -142,3 +159,18 @@ def test_layers_start_with_the_same_biases_and_different_weights():
     first, second = UniVTG(UniVTGSettings.model_validate(SMALL), SHAPE).encoder
     assert torch.equal(first.feedforward[0].bias, second.feedforward[0].bias)
     assert not torch.equal(first.feedforward[0].weight, second.feedforward[0].weight)
+
+
+def test_sizes_are_read_off_the_authors_tensors():
+    """Any depth that the authors' options reach: names of ours and theirs are one to one."""
+    depths = {"encoder_layers": 1, "projection_blocks": 3, "head_layers": 2, "text_positions": 9}
+    state = small(**depths).state_dict()
+    theirs = {}
+    for pattern, ours in OFFICIAL.rules.items():
+        theirs |= {found: state[name] for name in state if (found := renamed(name, {ours: pattern}))}
+    assert len(theirs) == len(state)
+    for setting, value in {**depths, "hidden_width": HIDDEN, "feedforward_width": 48}.items():
+        if setting in OFFICIAL.sizes:
+            assert OFFICIAL.sizes[setting](theirs) == value
+    imported = import_weights(theirs, OFFICIAL, state)
+    assert all(torch.equal(imported.weights[name], state[name]) for name in state)

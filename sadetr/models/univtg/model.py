@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sadetr.losses.alignment import clip_text_logits, inter_loss, intra_loss
-from sadetr.losses.dense import boundary_losses, clip_targets, foreground_loss
+from sadetr.losses.dense import ClipTargets, boundary_losses, clip_targets, foreground_loss
 from sadetr.models.detr.encoders import JointEncoder
 from sadetr.models.interface import Batch, Method, Output, Step
 from sadetr.models.univtg.settings import UniVTGSettings
@@ -122,5 +122,13 @@ def losses(output: UniVTGOutput, batch: Batch, settings: UniVTGSettings) -> dict
         "l1": l1,
         "giou": giou,
         "inter": inter_loss(output.clips, output.sentence, batch.aligned_clip, temperature),
-        "intra": intra_loss(logits, batch.saliency, mask, batch.aligned_clip),
+        "intra": intra_loss(logits, _labels(targets, batch, settings), mask, batch.aligned_clip),
     }
+
+
+def _labels(targets: ClipTargets, batch: Batch, settings: UniVTGSettings) -> Tensor:
+    """(B, L) clip labels of the contrast within a video."""
+    if settings.contrast == "saliency":
+        return batch.saliency
+    # A clip that a window covers in part may be the positive, although its point lies outside.
+    return targets.inside.to(batch.saliency.dtype).scatter(1, batch.aligned_clip.unsqueeze(1), 1.0)

@@ -43,6 +43,9 @@ class UniVTGSettings(Record):
     padding: Literal["read", "masked"] = "read"
     """What the heads' convolutions read behind a video's last clip: what the encoder made of the padding, as published,
     so that predictions depend on the batch; or zeros."""
+    contrast: Literal["saliency", "windows"] = "saliency"
+    """Which clips the positive one is contrasted with inside a video: those with lower clip labels or, where nobody
+    annotated saliency, those whose point lies in no window."""
     temperature: PositiveFloat = 0.07
     """Of both contrasts."""
     loss: DenseLoss = DenseLoss()
