@@ -19,7 +19,8 @@ def rerank(windows: Array, ranking: Ranking) -> list[Array]:
     exactly the threshold stays as it is, and two equal windows of no length do not overlap.
 
     Args:
-        windows: (B, N, 3) post-processed windows in seconds and scores, best first.
+        windows: (B, N, 3) post-processed windows in seconds and scores, best first. Those with a score of -inf are no
+            candidates and are left out.
         ranking: what is suppressed, and how many are kept.
 
     Returns:
@@ -28,15 +29,16 @@ def rerank(windows: Array, ranking: Ranking) -> list[Array]:
     Raises:
         SettingsError: a score is negative, where scores are to be lowered by multiplication.
     """
+    left = windows[..., 2] != -np.inf
     if isinstance(ranking, ScoreRanking):
-        return [query[: ranking.kept] for query in windows]
-    if not isinstance(ranking, HardSuppression) and (windows[..., 2] < 0).any():
+        return [query[candidates][: ranking.kept] for query, candidates in zip(windows, left, strict=True)]
+    if not isinstance(ranking, HardSuppression) and (windows[left, 2] < 0).any():
         raise SettingsError(
             f"training.ranking: kind {ranking.kind!r} lowers scores by multiplying them, which raises the method's "
             "negative ones: let it predict scores of at least 0, or choose kind 'nms'"
         )
     queries = np.arange(len(windows))
-    left, scores = np.ones(windows.shape[:2], dtype=bool), windows[..., 2].copy()
+    scores = np.where(left, windows[..., 2], 0.0)
     taken, found = [], []
     for _ in range(min(ranking.kept or windows.shape[1], windows.shape[1])):
         best = np.where(left, scores, -np.inf).argmax(1)

@@ -110,7 +110,7 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
     (windows,) = decoded_windows(
         spans[None], scores[None], [query.duration], dataset.postprocess, settings.training.ranking
     )
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()]
     clips = int(batch.video_mask[place].sum())
     return QueryInspection(
         run=run,

@@ -86,7 +86,8 @@ class Output:
     spans: Tensor
     """(B, N_q, 2) ``cw``, normalised."""
     scores: Tensor
-    """(B, N_q), the higher the better."""
+    """(B, N_q), the higher the better; -inf where a sample has no candidate, as at the padded clips of a method that
+    predicts a window from every clip. N_q may then differ between batches."""
     saliency: Tensor
     """(B, L) clip scores; padded clips hold anything finite."""
     step: Step | None = field(default=None, kw_only=True)

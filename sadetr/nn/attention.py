@@ -118,14 +118,21 @@ class _Layer(nn.Module):
     """Attention, feed-forward block and two norms; subclasses say how they are wired."""
 
     def __init__(
-        self, width: int, heads: int, feedforward: int, dropout: float, activation: Callable[[], nn.Module] = PReLU
+        self,
+        width: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        activation: Callable[[], nn.Module] = PReLU,
+        residual: nn.Module | None = None,
     ) -> None:
+        """Build the layer; ``residual`` takes the place of dropout on both residual branches (drop path, say)."""
         super().__init__()
         self.attention = MultiHeadAttention(width, heads, dropout)
         self.feedforward = FeedForward(width, feedforward, dropout, activation)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout) if residual is None else residual
 
 
 class CrossAttentionLayer(_Layer):

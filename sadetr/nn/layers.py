@@ -80,8 +80,25 @@ class AttentionPooling(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(B, T, d) tokens and (B, T) bool mask, True at valid tokens -> (B, d)."""
-        scores = self.score(tokens).squeeze(-1).masked_fill(~mask, -1e30)
-        return torch.einsum("bt,btd->bd", scores.softmax(-1), tokens)
+        return pooled(tokens, self.score(tokens).squeeze(-1), mask)
+
+
+class WeightedPooling(nn.Module):
+    """The same pooling with the score vector as a Xavier-uniform column, as in UniVTG."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, 1))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, d) tokens and (B, T) bool mask, True at valid tokens -> (B, d)."""
+        return pooled(tokens, (tokens @ self.weight).squeeze(-1), mask)
+
+
+def pooled(tokens: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+    """Mean weighted by the softmax of scores: (B, T, d), (B, T) and (B, T) bool, True at valid tokens -> (B, d)."""
+    return torch.einsum("bt,btd->bd", scores.masked_fill(~mask, -1e30).softmax(-1), tokens)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

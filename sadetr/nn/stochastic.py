@@ -1,4 +1,4 @@
-"""Dropout and PReLU with fast CPU paths; both compute what their torch namesakes compute.
+"""Dropout and PReLU with fast CPU paths, both of which compute what their torch namesakes compute, and drop path.
 
 On the CPU the stock kernels take about half of a narrow model's training step: one Mersenne draw per dropped entry,
 and a PReLU backward that is reduced element by element.
@@ -22,6 +22,21 @@ class Dropout(nn.Dropout):
         draws = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int16)
         keep = draws[: x.numel()].view(x.shape) >= dropped - _LEVELS // 2
         return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): training drops a sample's whole branch, and rescales the others'."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, ...); draws come from torch's global generator."""
+        if not self.training or self.p == 0:
+            return x
+        kept = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) >= self.p
+        return x * (kept.to(x.dtype) / (1 - self.p))
 
 
 class _SharedSlope(torch.autograd.Function):

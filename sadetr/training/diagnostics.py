@@ -60,11 +60,12 @@ class ObservedPredictions:
     def __call__(self, spans: NDArray[np.floating], scores: NDArray[np.floating]) -> None:
         """Take in (B, N_q, 2) ``cw`` spans and (B, N_q) scores."""
         self._spans.append(spans)
-        self._best.append(np.abs(scores).max(1))
+        self._best.append(np.abs(scores, where=np.isfinite(scores), out=np.zeros_like(scores)).max(1))
 
     def spread(self) -> float | None:
-        """The spread of the spans, as :func:`span_spread` defines it."""
-        return span_spread(np.concatenate(self._spans))
+        """The spread of the spans, as :func:`span_spread` defines it, of the candidates that all batches have."""
+        fewest = min(spans.shape[1] for spans in self._spans)
+        return span_spread(np.concatenate([spans[:, :fewest] for spans in self._spans]))
 
     def best_score(self) -> float:
         """Largest magnitude among a sample's scores, mean over samples."""

@@ -103,3 +103,13 @@ def test_negative_scores_are_not_decayed(ranking):
     with pytest.raises(SettingsError, match=r"training\.ranking: kind '\w+_soft_nms'.*negative.*'nms'"):
         rerank(batch, ranking)
     assert len(rerank(batch, HardSuppression(threshold=0.3))[0]) == 1
+
+
+@given(st.lists(WINDOWS, min_size=1, max_size=4), RANKINGS)
+def test_what_is_no_candidate_changes_nothing(queries, ranking):
+    batch = batch_of(queries)
+    nothing = np.tile([0.0, 5.0, -np.inf], (len(batch), 3, 1))
+    for ours, expected in zip(
+        rerank(np.concatenate((batch, nothing), 1), ranking), rerank(batch, ranking), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)

@@ -13,7 +13,7 @@ from sadetr.nn.attention import (
     split_heads,
     visibility_bias,
 )
-from sadetr.nn.layers import AttentionPooling, masked_mean, xavier_matrices
+from sadetr.nn.layers import AttentionPooling, WeightedPooling, masked_mean, xavier_matrices
 
 
 def test_heads_are_split_and_merged_without_mixing():
@@ -117,6 +117,14 @@ def test_pooling_weights_valid_tokens_by_the_softmax_of_their_scores():
     torch.testing.assert_close(pooling(tokens, mask)[1], (scores * tokens[1, :2]).sum(0))
     spoiled = torch.where(mask[..., None], tokens, torch.full_like(tokens, 1e3))
     assert torch.equal(pooling(spoiled, mask), pooling(tokens, mask))
+
+
+def test_the_column_of_scores_pools_like_the_row():
+    row, column = AttentionPooling(8), WeightedPooling(8)
+    with torch.no_grad():
+        row.score.weight.copy_(column.weight.T)
+    tokens, mask = torch.randn(2, 4, 8), torch.tensor([[True] * 4, [True, True, False, False]])
+    torch.testing.assert_close(column(tokens, mask), row(tokens, mask))
 
 
 def test_masked_mean_is_the_mean_of_the_valid_rows():

@@ -1,10 +1,10 @@
-"""Dropout and PReLU: the fast paths compute what torch's own modules compute."""
+"""Dropout and PReLU: the fast paths compute what torch's own modules compute. Drop path."""
 
 import pytest
 import torch
 from torch import nn
 
-from sadetr.nn.stochastic import Dropout, PReLU
+from sadetr.nn.stochastic import Dropout, DropPath, PReLU
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])
@@ -88,3 +88,20 @@ def test_prelu_of_a_transposed_input():
     x = torch.randn(3, 4).T.requires_grad_()
     PReLU()(x).sum().backward()
     assert x.grad.shape == (4, 3)
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_expectation():
+    torch.manual_seed(0)
+    x = torch.rand(20_000, 3, 2) + 1
+    ratio = DropPath(0.3)(x) / x
+    assert torch.equal(ratio.amax((1, 2)) > 0, ratio.amin((1, 2)) > 0)
+    kept = ratio[:, 0, 0] > 0
+    assert abs(kept.float().mean().item() - 0.7) <= 5 * (0.3 * 0.7 / len(x)) ** 0.5
+    torch.testing.assert_close(ratio[kept], torch.full_like(ratio[kept], 1 / 0.7))
+
+
+def test_drop_path_draws_nothing_where_nothing_is_dropped():
+    before, x = torch.get_rng_state(), torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(DropPath(0.5).eval()(x), x)
+    assert torch.equal(DropPath(0.0)(x), x)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -117,6 +117,15 @@ def observed(spread, score):
     return predictions
 
 
+def test_batches_of_different_numbers_of_candidates_are_observed_together():
+    predictions, rng = ObservedPredictions(), np.random.default_rng(0)
+    short, long = rng.random((3, 4, 2)), rng.random((2, 6, 2))
+    predictions(short, np.array([[0.2, 0.1, -np.inf, -np.inf]] * 3))
+    predictions(long, np.full((2, 6), 0.7))
+    assert predictions.spread() == span_spread(np.concatenate((short, long[:, :4])))
+    assert predictions.best_score() == pytest.approx((3 * 0.2 + 2 * 0.7) / 5)
+
+
 def test_a_standstill_is_said_once_after_some_validations():
     warnings, stuck, fine = StandstillWarnings(), observed(LEAST_SPREAD / 2, 0.5), observed(0.1, 0.5)
     said = [warnings.after("val", stuck, last=False) for _ in range(PATIENCE + 2)]

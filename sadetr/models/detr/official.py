@@ -153,7 +153,7 @@ def descendant(
 
 
 def feature_shape(tensors: Tensors, given: Given | None) -> FeatureShape:
-    """Widths from the tensors; the clip's length, which no network of today reads, from the fixture."""
+    """Widths from the tensors; the clip's length, which decides on UniVTG's targets alone, from the fixture."""
     video, text = (size(f"input_{name}_proj.0.LayerNorm.weight", 0)(tensors) for name in ("vid", "txt"))
     return FeatureShape(video, text, 2.0 if given is None else float(given.option("clip_length")))
 

@@ -1,0 +1,1 @@
+"""UniVTG (Lin, Zhang, Chen, Pramanick, Gao, Wang, Yan, Shou, ICCV 2023)."""
