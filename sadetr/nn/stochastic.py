@@ -1,4 +1,4 @@
-"""Dropout and PReLU with fast CPU paths; both compute what their torch namesakes compute.
+"""Dropout and PReLU with fast CPU paths; both compute what their torch namesakes compute. Stochastic depth.
 
 On the CPU the stock kernels take about half of a narrow model's training step: one Mersenne draw per dropped entry,
 and a PReLU backward that is reduced element by element.
@@ -22,6 +22,29 @@ class Dropout(nn.Dropout):
         draws = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int16)
         keep = draws[: x.numel()].view(x.shape) >= dropped - _LEVELS // 2
         return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: whole slices of a residual branch are dropped while training, the others rescaled."""
+
+    def __init__(self, probability: float, dimension: int = 0) -> None:
+        """Build it.
+
+        Args:
+            probability: of a slice to be dropped.
+            dimension: along which slices are drawn: 0 for one draw per sample.
+        """
+        super().__init__()
+        self.probability = probability
+        self.dimension = dimension
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(...) -> (...); draws come from torch's global generator."""
+        if not self.training or not self.probability:
+            return x
+        shape = [1] * x.dim()
+        shape[self.dimension] = x.shape[self.dimension]
+        return x * functional.dropout(x.new_ones(shape), self.probability)
 
 
 class _SharedSlope(torch.autograd.Function):

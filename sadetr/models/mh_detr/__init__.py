@@ -1,0 +1,1 @@
+"""MH-DETR (Xu, Sun, Zhai, Li, Liang, Li, Du, IJCNN 2024)."""
