@@ -1,5 +1,6 @@
 """What MH-DETR's authors call everything (YoucanBaby/MH-DETR)."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ from sadetr.models.detr.objective import DetectionOutput, supervise
 from sadetr.models.detr.official import ATTENTION, LOSSES, PROJECTION, batch_of, match_rows
 from sadetr.models.interface import Batch
 from sadetr.models.mh_detr.settings import MHDETRSettings
-from sadetr.models.official import Given, Official, Tensors, Values, at, below, depth, size
+from sadetr.models.official import Given, Official, Rules, Tensors, Values, at, below, depth, size
 from sadetr.shapes import FeatureShape
 
 FEEDFORWARD = {"ffn.0.*": "feedforward.0.*", "ffn.3.*": "feedforward.3.*", "norm_ffn.*": "norm2.*"}
@@ -27,22 +28,23 @@ STACKS = {
     "mr_dec": ("decoder", POOLED_LAYER),
 }
 PROJECTIONS = {"video": "video_projection", "text": "text_projection"}
+NORMALISED_PROJECTION = {
+    **{theirs: f"0.{ours}" for theirs, ours in PROJECTION.items()},
+    # The norm behind the last block is numbered as if it were one more.
+    **{f"{blocks}.*": "2.*" for blocks in range(1, 4)},
+}
+
+
+def _parts() -> Iterator[tuple[str, str, Rules]]:
+    """Their name, our name and the rules below of everything that is there twice or more."""
+    for theirs, ours in PROJECTIONS.items():
+        yield f"input_ffn.input_{theirs}_ffn", ours, NORMALISED_PROJECTION
+    for theirs, (ours, layer) in STACKS.items():
+        yield f"backbone.{theirs}.layers.*", f"{ours}.*", layer
+
+
 RULES = {
-    # The blocks' parts have longer names than the norm behind them, so that the last rule is its alone.
-    **{
-        official: target
-        for theirs, ours in PROJECTIONS.items()
-        for official, target in {
-            **below(f"input_ffn.input_{theirs}_ffn", f"{ours}.0", PROJECTION),
-            f"input_ffn.input_{theirs}_ffn.*.weight": f"{ours}.2.weight",
-            f"input_ffn.input_{theirs}_ffn.*.bias": f"{ours}.2.bias",
-        }.items()
-    },
-    **{
-        official: target
-        for theirs, (ours, layer) in STACKS.items()
-        for official, target in below(f"backbone.{theirs}.layers.*", f"{ours}.*", layer).items()
-    },
+    **{name: target for part in _parts() for name, target in below(*part).items()},
     "backbone.mr_qry": "moment_queries",
     "backbone.vid_pos": "video_positions.table",
     "backbone.txt_pos": "text_positions.table",
