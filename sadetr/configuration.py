@@ -1,4 +1,4 @@
-"""Reading ``config/``: scales, dataset settings, families and methods, layered into the settings of a run.
+"""Reading ``config/``: scales, benchmark settings, families and methods, layered into the settings of a run.
 
 Layers, later ones win (docs/settings.md says why in this order):
 
@@ -56,9 +56,9 @@ class MethodSettings(BenchmarkOverrides):
     name: str
     title: str
     network: ClassReference
-    """Of the method's :class:`sadetr.models.interface.Method`."""
+    """The method's :class:`sadetr.models.interface.Method`."""
     settings: ClassReference
-    """Of the method's settings; its module never imports torch."""
+    """The class of the method's settings; its module never imports torch."""
     official: str | None = None
     """Module that says what the authors call everything (:mod:`sadetr.models.official`); None where there is none."""
     family: str | None = None
@@ -185,7 +185,7 @@ def scale_chain(name: str, config: Path = CONFIG) -> tuple[tuple[Path, ScaleSett
 
 @functools.cache
 def resolve_dataset(setting: str, scale: str, config: Path = CONFIG) -> DatasetSettings:
-    """The dataset setting as the scale sees it."""
+    """The benchmark setting as the scale sees it."""
     merged, origins = _layers(setting, scale, None, config)
     return validate(DatasetSettings, merged["dataset"], origins, ("dataset",))
 

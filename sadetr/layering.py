@@ -46,7 +46,7 @@ def find(folder: str, file: str, config: Path = CONFIG) -> Path:
 
 
 def named_files(folder: str, config: Path = CONFIG) -> list[str]:
-    """Names of all settings files of a kind, those of extensions included."""
+    """Names of all configuration files of a kind, those of extensions included."""
     return sorted({name for base in (config, *extension_folders()) for name in _names(base / folder)})
 
 
@@ -55,7 +55,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read one settings file; an empty file is an empty mapping."""
+    """Read one configuration file; an empty file is an empty mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             raise SettingsError(f"{path}: {found}") from None
         folders = [path.parent, *(folder / path.parent.name for folder in extension_folders())]
         known = ", ".join(sorted({name for folder in folders for name in _names(folder)})) or "none"
-        raise SettingsError(f"{path}: no such settings file. Known names: {known}") from None
+        raise SettingsError(f"{path}: no such configuration file. Known names: {known}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         found = disguise(path, YAML)
         raise SettingsError(f"{path}: {found or f'cannot be read as YAML: {error}'}") from error
@@ -100,7 +100,7 @@ def check_keys(model: type[BaseModel], values: dict[str, Any], file: Path, prefi
 
 
 def _settings_error(model: type[BaseModel], fault: Any, origins: "Origins | Path", prefix: tuple) -> SettingsError:
-    """Of a fault in values of type ``model``, which stand at ``prefix``: in the merged settings, or in one file."""
+    """The error for a fault in values of type ``model``, which stand at ``prefix`` of the merged settings or a file."""
     location, record = _locate(model, tuple(fault["loc"]))
     place = prefix + location
     file, written = (origins, place) if isinstance(origins, Path) else origins.find(place)

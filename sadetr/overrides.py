@@ -41,7 +41,7 @@ class SettingOverrides(Record):
     method_training: dict[str, Overrides] = Field(default_factory=dict)
     """Method -> what its training changes of ``training`` in the same place."""
     corpus: CorpusSettings = CorpusSettings()
-    """Of generated data; :func:`sadetr.configuration.resolve_corpus` joins the layers."""
+    """What generated data look like; :func:`sadetr.configuration.resolve_corpus` joins the layers."""
 
 
 class ScaleSettings(SettingOverrides):

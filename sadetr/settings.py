@@ -1,4 +1,4 @@
-"""The typed configuration: every setting, its default and its unit, in one place.
+"""The typed configuration: every value, its default and its unit, in one place.
 
 Defaults are the paper's for QVHighlights (Table 9) and, where the paper is silent, the readings listed in
 ``docs/interpretation.md``. Files under ``config/`` only override; :mod:`sadetr.configuration` reads and layers them.
@@ -335,7 +335,7 @@ class RunSettings(Record):
     training: TrainingSettings = TrainingSettings()
     execution: ExecutionSettings = ExecutionSettings()
     model: SerializeAsAny[Record]
-    """The method's own settings, of the type that its settings file names."""
+    """The method's own settings, of the type that its configuration file names."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that defines the trained network, as plain data: runs with equal identities share one folder."""

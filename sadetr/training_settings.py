@@ -21,9 +21,9 @@ class ScheduleSettings(Record):
 
     shape: Literal["linear", "cosine", "step", "milestones", "constant"] = "linear"
     hold_epochs: NonNegativeInt = 40
-    """Of ``linear``, ``cosine`` and ``step``."""
+    """Epochs at the full rate, where the shape is ``linear``, ``cosine`` or ``step``."""
     step_factor: Fraction = 0.1
-    """Of ``step`` after ``hold_epochs`` and of ``milestones`` at each."""
+    """What the rate is multiplied by: after ``hold_epochs`` (``step``) or at each of ``milestones``."""
     milestones: list[PositiveInt] = Field(default_factory=list)
     """Finished epochs after which the rate is multiplied: [80, 160] in BAM-DETR and UniVTG."""
     warmup_epochs: NonNegativeInt = 0

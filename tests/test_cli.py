@@ -42,7 +42,7 @@ def test_runs_prints_rows_and_runs():
         (("prepare", "--setting", "qvhighlights"), "no such file"),
         (("prepare", "--setting", "qvhighlights", "--scale", "simulated"), "--data-root DIR"),
         (("check-data", "--setting", "qvhighlights"), "--data-root DIR"),
-        (("download", "--setting", "nothing", "--data-root", "."), "no such settings file"),
+        (("download", "--setting", "nothing", "--data-root", "."), "no such configuration file"),
         (("download", "--setting", "tacos", "--data-root", ".", "--from-archive", "none.zip"), "no such file"),
         (("generate", "--setting", "qvhighlights", "--scale", "paper"), "nothing to generate"),
         (("evaluate", "--run", "qvhighlights/sa_detr/full/seed1"), "not trained"),

@@ -80,7 +80,7 @@ def configuration(folder: Path, *said: tuple[Place, dict[str, Any]]) -> Path:
         "families/probes.yaml": {"settings": f"{__name__}:Shared"},
         METHOD: {
             "title": "Probe",
-            "network": "none.model:Nothing",
+            "network": "none:Nothing",
             "settings": f"{__name__}:Probe",
             "family": "probes",
             "variants": {"full": {}},
@@ -208,10 +208,10 @@ def test_an_extension_brings_families_and_methods_of_our_families(tmp_path, monk
     package = tmp_path / "guest"
     files = {
         "guest/families/guests.yaml": "settings: guest.settings:Guests",
-        "guest/methods/cousin.yaml": "family: detr\nsettings: guest.settings:Cousin\ntitle: C\nnetwork: none.model:Nothing\n"
+        "guest/methods/cousin.yaml": "family: detr\nsettings: guest.settings:Cousin\ntitle: C\nnetwork: none:Nothing\n"
         "scales: {mini: {training: {epochs: 2}, benchmarks: {tacos: {training: {epochs: 3}}}}}\nvariants: {full: {}}",
-        "guest/methods/visitor.yaml": "family: guests\nsettings: guest.settings:Guests\ntitle: V\nnetwork: none.model:Nothing\n"
-        "variants: {full: {}}",
+        "guest/methods/visitor.yaml": "family: guests\nsettings: guest.settings:Guests\ntitle: V\n"
+        "network: none:Nothing\nvariants: {full: {}}",
         "guest/settings.py": "from sadetr.models.detr.settings import DetectionTransformerSettings as Shared\n"
         "from sadetr.settings import Record\nclass Cousin(Shared):\n    twigs: int = 1\n"
         "class Guests(Record):\n    nights: int = 1\n",

@@ -1,4 +1,4 @@
-"""DETR's set loss on moments: matching with a class cost, span losses, label loss (spec/baselines.md 2.3)."""
+"""DETR's set loss on moments: matching with a class cost, span losses, label loss (jayleicn/moment_detr)."""
 
 import torch
 from torch import Tensor

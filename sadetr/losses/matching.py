@@ -45,9 +45,7 @@ def match(
     Raises:
         SettingsError: a sample has more spans than there are queries.
     """
-    distance, overlap = pair_terms(spans, truth)
-    cost = l1_weight * distance
-    cost = cost - giou_weight * overlap
+    cost = _pair_cost(spans, truth, l1_weight, giou_weight)
     if query_cost is not None:
         cost = cost + query_cost.unsqueeze(3)
     # A diverged model must reach the check of the loss, not stop the solver.
@@ -67,6 +65,36 @@ def match(
                 query, span = linear_sum_assignment(costs[stage, sample, :, :count])
                 assigned[stage, sample, torch.from_numpy(span)] = torch.from_numpy(query)
     return assigned.to(spans.device) * mask
+
+
+@torch.no_grad()
+def match_what_fits(
+    spans: Tensor, truth: Tensor, mask: Tensor, l1_weight: float, giou_weight: float
+) -> tuple[Tensor, Tensor]:
+    """Pair queries and spans at least total cost, as many as there are of the fewer; costs as in :func:`match`.
+
+    Args:
+        spans: (B, N, 2) ``cw`` predictions.
+        truth: (B, G, 2) ``cw``, zero-padded; G may exceed N, widths may be negative.
+        mask: (B, G) bool, valid spans first.
+        l1_weight: of the L1 distance.
+        giou_weight: of the generalised IoU.
+
+    Returns:
+        (B, G) int64 query of each span, 0 where it has none, and (B, G) bool, whether it has one.
+    """
+    costs = _pair_cost(spans, truth, l1_weight, giou_weight).nan_to_num(nan=0.0).cpu().numpy()
+    assigned, matched = torch.zeros(mask.shape, dtype=torch.int64), torch.zeros(mask.shape, dtype=torch.bool)
+    for sample, count in enumerate(mask.sum(1).tolist()):
+        query, span = map(torch.from_numpy, linear_sum_assignment(costs[sample, :, :count]))
+        assigned[sample, span], matched[sample, span] = query, True
+    return assigned.to(spans.device), matched.to(spans.device)
+
+
+def _pair_cost(spans: Tensor, truth: Tensor, l1_weight: float, giou_weight: float) -> Tensor:
+    distance, overlap = pair_terms(spans, truth)
+    cost = l1_weight * distance
+    return cost - giou_weight * overlap
 
 
 def matched_queries(assigned: Tensor, mask: Tensor, count: int) -> Tensor:

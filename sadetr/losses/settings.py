@@ -8,7 +8,7 @@ from sadetr.settings import Fraction, PositiveFloat, PositiveInt, Record
 
 NonNegative = Annotated[float, Field(ge=0)]
 MomentReduction = Literal["mean", "sum", "detr"]
-"""Of eq 7: mean over windows and coordinates; sum over a sample's windows; DETR's sum over coordinates."""
+"""How eq 7 is reduced: mean over windows and coordinates; sum over a sample's windows; DETR's sum over coordinates."""
 
 
 class SaliencyLoss(Record):

@@ -1,1 +1,1 @@
-"""Methods: one module (or package) each; none is imported by name outside its settings file."""
+"""Methods: one module (or package) each; none is imported by name outside its configuration file."""

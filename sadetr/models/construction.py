@@ -1,4 +1,4 @@
-"""From the settings of a run to its network, whichever method it is of."""
+"""A run's settings become its network, whichever method it is of."""
 
 from sadetr.configuration import load_method
 from sadetr.models.interface import Method

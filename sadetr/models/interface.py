@@ -69,7 +69,7 @@ class Step:
     epoch: int
     """Finished epochs: 0 in the first one."""
     epochs: int
-    """Of the whole training."""
+    """Epochs of the whole training."""
     generator: torch.Generator
     """On the CPU, so that draws are the same whatever the device."""
 

@@ -18,7 +18,7 @@ from sadetr.models.interface import Batch
 from sadetr.shapes import FeatureShape
 
 Tensors = Mapping[str, Tensor]
-"""By official name."""
+"""Their tensors by their names."""
 Values = dict[str, Tensor]
 """Ours, by official name."""
 Rules = Mapping[str, str]
@@ -42,13 +42,13 @@ class Official:
     """The authors' names of one method."""
 
     rules: Rules
-    """Of their tensors; the first one that fits counts. Several tensors may be one of ours, if they are equal."""
+    """Their tensors; the first rule that fits counts. Several tensors may be one of ours, if they are equal."""
     unused: Mapping[str, str]
     """Pattern of official names that ours has no use for -> why. A rule whose target our network has goes first."""
     sizes: Mapping[str, Callable[[Tensors], Any]]
     """Our setting (dotted) -> how their tensors show it; None leaves the default."""
     shape: Callable[[Tensors, Given | None], FeatureShape]
-    """Of the features, from the tensors and, where there is one, from a fixture."""
+    """Reads the features' shape from the tensors and, where there is one, from a fixture."""
     options: Mapping[str, str | Callable[[Given], Any]]
     """Our setting (dotted) -> the option that says it, where no tensor does."""
     fixed: Mapping[str, Any]
@@ -71,7 +71,7 @@ class Imported:
     """An imported checkpoint."""
 
     weights: dict[str, Tensor]
-    """By our names."""
+    """Tensors by our names."""
     targets: dict[str, str]
     """Official name -> our name."""
     unused: dict[str, str]

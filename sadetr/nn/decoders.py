@@ -197,6 +197,26 @@ class AnchorEncoding(nn.Module):
         return self.position(encoded), sine
 
 
+class CentreEncoding(nn.Module):
+    """EaTR's: d channels each for centre and width make the position, the cross attention meets the centre alone.
+
+    As in :class:`AnchorEncoding`, contents scale the encoding; here in every layer, as they start from the video.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.position = MLP(2 * width, width, width)
+        self.scale = MLP(width, width, width)
+        self.reference_width = MLP(width, width, 1)
+
+    def forward(self, anchors: Tensor, content: Tensor, first: bool) -> tuple[Tensor, Tensor]:
+        """(B, N, 2) ``cw`` anchors and (B, N, d) contents -> positions and encodings, (B, N, d) each."""
+        width = content.shape[-1]
+        encoded = anchor_positions(anchors, 2 * width).to(content.dtype)
+        modulation = self.reference_width(content).sigmoid() / anchors[..., 1:]
+        return self.position(encoded), encoded[..., :width] * self.scale(content) * modulation
+
+
 def reference_offset(width: int) -> MLP:
     """Moves of a span's logits: (..., d) -> (..., 2); its biases start at zero."""
     offset = MLP(width, width, width, 2)

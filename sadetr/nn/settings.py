@@ -12,3 +12,8 @@ class GaussianMask(Record):
     mode: Literal["mul_logits", "add_log", "mul_prob"] = "mul_logits"
     """D43: how the mask enters the attention."""
     min_width: PositiveFloat = 1e-3
+
+
+SlotPadding = Literal["shared", "excluded"]
+"""What padded inputs give to slots (EaTR). ``shared`` is published: they give to every slot alike, because their mask
+stands in front of a softmax over slots; predictions depend on the batch. ``excluded``: nothing."""

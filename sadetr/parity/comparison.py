@@ -30,7 +30,7 @@ TOLERANCES = {
     "grad_norm": Tolerance(1e-4, 1e-6),
     "match": Tolerance(0.0, 0.0),
 }
-"""By the first part of a name; those that the authors' numbers themselves reach between float32 and float64."""
+"""By the first part of a name: tolerances that the authors' numbers themselves reach between float32 and float64."""
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,15 @@
 
 from torch import Tensor, nn
 
-from sadetr.models.detr.official import ATTENTION, DAB_LAYER
-from sadetr.models.official import below, renamed
+from sadetr.models.eatr.official import GATED_LAYER
+from sadetr.models.official import renamed
 from sadetr.nn.decoders import Memory
 from sadetr.parity.fixture import Fixture
-
-RULES = {
-    **DAB_LAYER,
-    # EaTR's gate, which QD-DETR's layer does not have.
-    **below("gate_cross_attn", "gate.text_attention", ATTENTION),
-    **below("gate_self_attn", "gate.self_attention", ATTENTION),
-    "gate_linear.*": "gate.linear.*",
-    "gate_norm.*": "gate.norm.*",
-}
 
 
 def our_name(theirs: str) -> str:
     """Our name of a parameter of the authors' layer; KeyError if ours has none like it."""
-    ours = renamed(theirs, RULES)
+    ours = renamed(theirs, GATED_LAYER)
     if ours is None:
         raise KeyError(theirs)
     return ours

@@ -163,7 +163,7 @@ def _check_metrics(rule: Selection, row: dict[str, Any]) -> None:
         if row.get(f"{rule.split}/{metric}") is None:
             known = [name.removeprefix(f"{rule.split}/") for name, value in row.items() if value is not None]
             raise SettingsError(
-                f"a selection rule of the dataset setting holds {metric!r}, which has no value on {rule.split!r}; "
+                f"a selection rule of the benchmark setting holds {metric!r}, which has no value on {rule.split!r}; "
                 f"known: {', '.join(name for name in known if '/' not in name)}"
             )
 

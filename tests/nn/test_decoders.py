@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from sadetr.nn.attention import FewQueryAttention, MultiHeadAttention, split_heads
 from sadetr.nn.decoders import (
     AnchorEncoding,
+    CentreEncoding,
     ConditionalCrossAttention,
     DABDecoder,
     Memory,
@@ -15,6 +16,7 @@ from sadetr.nn.decoders import (
     reference_offset,
 )
 from sadetr.nn.layers import FeatureProjection, InputProjection, WideLinear
+from sadetr.nn.positions import anchor_positions
 from tests.samples import random_spans
 
 WIDTH, HEADS = 16, 4
@@ -156,3 +158,15 @@ def test_projection_of_features_equals_the_ordinary_one():
     assert torch.autograd.gradcheck(
         WideLinear(5, 3).double(), torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     )
+
+
+def test_the_centre_encoding_lets_the_cross_attention_meet_the_centre_alone():
+    encoding, content = shaken(CentreEncoding(WIDTH)), torch.randn(2, 3, WIDTH, dtype=torch.float64)
+    anchors = random_spans(torch.Generator().manual_seed(0), 2, 3).double()
+    position, sine = encoding(anchors, content, True)
+    scale = encoding.scale(content) * encoding.reference_width(content).sigmoid() / anchors[..., 1:]
+    torch.testing.assert_close(sine, anchor_positions(anchors, 2 * WIDTH)[..., :WIDTH] * scale)
+    # Positions of the self attention know the width, and contents scale the first layer like every other.
+    wider, _ = encoding(anchors * torch.tensor([1.0, 1.1]), content, True)
+    assert (wider - position).abs().max() > 1e-3
+    torch.testing.assert_close(encoding(anchors, content, False), (position, sine))

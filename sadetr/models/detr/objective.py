@@ -25,7 +25,7 @@ class DetectionOutput(Output):
 
     @classmethod
     def of_layers(cls, spans: Tensor, logits: Tensor, saliency: Tensor, **more: Any) -> Self:
-        """From what the heads make of all layers; ``more`` are the fields of a method's own output."""
+        """Take over what the heads make of all layers; ``more`` are the fields of a method's own output."""
         scores = foreground_probability(logits[-1])
         return cls(spans[-1], scores, saliency, layer_spans=spans, layer_logits=logits, **more)
 
@@ -40,7 +40,7 @@ class Supervised:
     """The decoder layers that have a loss, S of them, with their assignment and weighted loss terms."""
 
     layers: slice
-    """Of the R layers."""
+    """The layers that are supervised, of the R there are."""
     assigned: Tensor
     """(S, B, G) query of each window."""
     terms: dict[str, Tensor]

@@ -17,7 +17,7 @@ def layer_sizes(settings: DetectionTransformerSettings) -> tuple[int, int, int, 
 def projections(
     settings: DetectionTransformerSettings, shape: FeatureShape
 ) -> tuple[FeatureProjection, FeatureProjection]:
-    """Of clips and of words: (..., d_v) and (..., d_t) -> (..., d)."""
+    """Project clips and words: (..., d_v) and (..., d_t) -> (..., d)."""
     video, text = (
         FeatureProjection(width, settings.hidden_width, settings.input_dropout, settings.projection_blocks)
         for width in (shape.video_width, shape.text_width)

@@ -12,7 +12,7 @@ class AnchorSource(Record):
     """Where the anchors of the moment queries come from."""
 
     dynamic: bool
-    """From the encoded fusion or global token, instead of learned ones."""
+    """Whether they come from the encoded fusion or global token, instead of being learned."""
     init_loss: bool
     """Supervise them directly (L_init)."""
 
@@ -26,7 +26,7 @@ class AnchorSource(Record):
 class DetectionTransformerSettings(Record):
     """What Moment-DETR and its descendants have in common, with the values that their authors share.
 
-    Source: spec/baselines.md 2.2-2.4.
+    Source: jayleicn/moment_detr and wjun0830/QD-DETR, whose values their descendants keep.
     """
 
     hidden_width: PositiveInt = 256

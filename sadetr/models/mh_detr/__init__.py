@@ -1,1 +1,1 @@
-"""MH-DETR (Xu, Sun, Zhai, Li, Liang, Li, Du, IJCNN 2024)."""
+"""MH-DETR (Xu, Sun, Li, Shi, Zhu, Du, arXiv 2305.00355)."""

@@ -1,4 +1,4 @@
-"""MH-DETR's settings: the authors' values for QVHighlights (spec/baselines.md 11)."""
+"""MH-DETR's settings: the authors' values for QVHighlights (YoucanBaby/MH-DETR)."""
 
 from typing import Literal
 

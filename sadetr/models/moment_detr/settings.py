@@ -1,4 +1,4 @@
-"""Moment-DETR's settings: the authors' values for QVHighlights (spec/baselines.md 3)."""
+"""Moment-DETR's settings: the authors' values for QVHighlights (jayleicn/moment_detr)."""
 
 from sadetr.losses.settings import NonNegative
 from sadetr.models.detr.settings import DetectionTransformerSettings

@@ -1,4 +1,4 @@
-"""QD-DETR's settings: the authors' values for QVHighlights, and the switches of Table 11 (spec/baselines.md 4)."""
+"""QD-DETR's settings: the authors' values for QVHighlights, and the switches of Table 11 (wjun0830/QD-DETR)."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from sadetr.settings import PositiveInt
 
 
 class Anchors(AnchorSource):
-    """SA-DETR's query initializer on top of QD-DETR (Table 11, spec/method.md 9.5)."""
+    """SA-DETR's query initializer on top of QD-DETR (Table 11)."""
 
     dynamic: bool = False
     """Anchors come from the encoded global token instead of an embedding."""

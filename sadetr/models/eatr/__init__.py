@@ -1,0 +1,1 @@
+"""EaTR (Jang, Park, Kim, Kwon, Sohn, ICCV 2023)."""
