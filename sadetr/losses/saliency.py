@@ -1,11 +1,15 @@
-"""Saliency losses that follow QD-DETR: margin, rank contrast and negative pairs (section 3.2, L_S)."""
+"""Saliency losses that follow QD-DETR: margin, rank contrast and negative pairs (section 3.2, L_S); and MH-DETR's."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sadetr.losses.moment import masked_average
+
 MASKED = -1e3
 """Score of padded clips inside the rank softmax."""
+PROBABILITIES = (1e-7, 1 - 2**-23)
+"""Limits of scores that are taken for probabilities: 1e-7 inside, the upper one as single precision rounds it."""
 
 
 def margin_loss(scores: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
@@ -54,3 +58,19 @@ def rank_loss(
     above = ((labels >= level) & mask).to(scores.dtype)
     per_sample = -torch.einsum("rbl,bl->rb", above, log_probability) / above.sum(-1).clamp(min=1)
     return per_sample.mean(1).sum() / levels
+
+
+def clamped_score_loss(scores: Tensor, targets: Tensor, mask: Tensor, positive_weight: float) -> Tensor:
+    """Binary cross entropy of scores that are taken for probabilities as they are, relevance weighted.
+
+    MH-DETR clamps the scores of a linear head and has no sigmoid: beyond (0, 1) there is no gradient.
+
+    Args:
+        scores: (B, L).
+        targets: (B, L) in [0, 1].
+        mask: (B, L) bool, clips that the mean is over.
+        positive_weight: of ``targets``, against 1 of the rest.
+    """
+    p = scores.clamp(*PROBABILITIES)
+    losses = positive_weight * targets * p.log() + (1 - targets) * (1 - p).log()
+    return -masked_average(losses, mask)

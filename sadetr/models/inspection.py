@@ -31,7 +31,7 @@ class Inspection:
 def inspect(model: Method, batch: Batch) -> Inspection:
     """Predict ``batch``, exactly as ``model(batch)`` does, and keep what the method says may be shown.
 
-    What a decoder that reads words behind the clips gives to those is left out.
+    What a decoder that reads words behind the clips, or padding, gives to those is left out.
     """
     shown = model.shown
     if shown is None:
@@ -41,6 +41,7 @@ def inspect(model: Method, batch: Batch) -> Inspection:
     with recorded_calls(model, [*layers, *weights]) as calls:
         output = model(batch)
     attention = torch.stack([calls[name][0][0] for name in weights])[..., : batch.video.shape[1]]
+    attention = attention.masked_fill(~batch.video_mask[:, None, None], 0)
     if shown.anchors is None:
         return Inspection(output, qualities=output.layer_scores, attention=attention)
     anchors = [calls[layer][0][shown.anchors] for layer in layers]

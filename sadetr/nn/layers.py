@@ -107,6 +107,17 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.einsum("bl,bld->bd", weights, values) / weights.sum(1, keepdim=True).clamp(min=1)
 
 
+def neighbour_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of each row of (B, N, d) and the rows beside it, of those that are True in (B, N) -> (B, N, d).
+
+    0 where neither a row nor one beside it is.
+    """
+    weights = functional.pad(mask.to(values.dtype), (1, 1)).unsqueeze(-1)
+    rows = functional.pad(values, (0, 0, 1, 1)) * weights
+    total, count = (each[:, :-2] + each[:, 1:-1] + each[:, 2:] for each in (rows, weights))
+    return total / count.clamp(min=1)
+
+
 def xavier_matrices(module: nn.Module) -> None:
     """Xavier-uniform for every parameter of ``module`` with more than one dimension; the rest stays as it is."""
     for parameter in module.parameters():

@@ -1,4 +1,4 @@
-"""Dropout and PReLU with fast CPU paths, both of which compute what their torch namesakes compute, and drop path.
+"""Dropout and PReLU with fast CPU paths; both compute what their torch namesakes compute. Stochastic depth.
 
 On the CPU the stock kernels take about half of a narrow model's training step: one Mersenne draw per dropped entry,
 and a PReLU backward that is reduced element by element.
@@ -25,18 +25,26 @@ class Dropout(nn.Dropout):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): training drops a sample's whole branch, and rescales the others'."""
+    """Stochastic depth (Huang et al. 2016): training drops slices of a branch and rescales the others."""
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, probability: float, dimension: int = 0) -> None:
+        """Build it.
+
+        Args:
+            probability: of a slice to be dropped.
+            dimension: along which slices are drawn: 0 for one draw per sample.
+        """
         super().__init__()
-        self.p = p
+        self.probability = probability
+        self.dimension = dimension
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, ...) -> (B, ...); draws come from torch's global generator."""
-        if not self.training or self.p == 0:
+        """(...) -> (...); draws come from torch's global generator."""
+        if not self.training or not self.probability:
             return x
-        kept = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) >= self.p
-        return x * (kept.to(x.dtype) / (1 - self.p))
+        shape = [1] * x.dim()
+        shape[self.dimension] = x.shape[self.dimension]
+        return x * functional.dropout(x.new_ones(shape), self.probability)
 
 
 class _SharedSlope(torch.autograd.Function):

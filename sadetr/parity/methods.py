@@ -28,6 +28,7 @@ def compute(fixture: Fixture, method: MethodSettings) -> Values:
     for prefix, training in (("eval_output", False), ("output", True)):
         output = model.train(training)(batch, step)
         values |= named(prefix, official.outputs(output, batch, settings))
+    output = official.losses_at(output, fixture)
     values |= official.losses(output, batch, settings)
     total = torch.stack(list(model.objective(output, batch).values())).sum()
     values["loss.total"] = total

@@ -59,3 +59,11 @@ def test_an_option_that_ours_lacks_is_named():
     changed = replace(given, meta={**given.meta, "config": {**given.meta["config"], "pre_norm": True}})
     with pytest.raises(DataError, match="pre_norm"):
         compare(changed)
+
+
+def test_losses_at_the_authors_outputs_hide_no_wrong_output():
+    given = fixture("mh_detr", "case_a")
+    bias = given["weight.predictor.saliency_ffn.bias"] + 1e-4
+    changed = replace(given, tensors={**given.tensors, "weight.predictor.saliency_ffn.bias": bias})
+    failed = {line.name for line in compare(changed).lines if not line.passed}
+    assert {"output.saliency", "eval_output.saliency"} <= failed

@@ -1,5 +1,8 @@
 """Stacks of layers in front of the decoder."""
 
+import copy
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +12,11 @@ from sadetr.nn.positions import clip_positions
 
 class Stack(nn.ModuleList):
     """Layers one behind the other that read the same inputs beside their own."""
+
+    @classmethod
+    def of_copies(cls, layer: nn.Module, count: int) -> Self:
+        """``count`` copies of one layer, which start with equal parameters, as most repositories build their stacks."""
+        return cls(copy.deepcopy(layer) for _ in range(count))
 
     def forward(self, values: Tensor, *inputs: Tensor | None) -> Tensor:
         """``values`` through all layers, each called with ``inputs`` too."""

@@ -158,15 +158,21 @@ def feature_shape(tensors: Tensors, given: Given | None) -> FeatureShape:
     return FeatureShape(video, text, 2.0 if given is None else float(given.option("clip_length")))
 
 
-def batch_of(given: Given) -> Batch:
-    """A fixture's inputs and targets; every sample is of a video of its own."""
-    video = given["input.src_vid"]
+def batch_of(given: Given, clips: str = "src_vid", words: str = "src_txt") -> Batch:
+    """A fixture's inputs and targets; every sample is of a video of its own.
+
+    Args:
+        given: the fixture.
+        clips: what it calls the clips' features; their mask is ``<clips>_mask``.
+        words: the same of the words.
+    """
+    video = given[f"input.{clips}"]
     count = len(video)
     return Batch(
         video=video,
-        video_mask=given["input.src_vid_mask"].bool(),
-        text=given["input.src_txt"],
-        text_mask=given["input.src_txt_mask"].bool(),
+        video_mask=given[f"input.{clips}_mask"].bool(),
+        text=given[f"input.{words}"],
+        text_mask=given[f"input.{words}_mask"].bool(),
         spans=given["target.spans"],
         spans_mask=valid_spans(given),
         saliency=given["target.saliency_all_labels"].to(video.dtype),
