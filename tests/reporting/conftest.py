@@ -12,9 +12,6 @@ from sadetr.experiments import Experiment, Predictions, Row, RunId
 from sadetr.reporting.metrics import RELEASED, TRAINING_COLUMNS, ScaleResults, write_run_metrics
 from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances
 
-from ..evaluation.conftest import shared
-
-__all__ = ["shared"]
 SYSTEM = {
     "commit": "0" * 40,
     "code_fingerprint": "c0de",
