@@ -20,7 +20,6 @@ from tests.samples import small_batch
 from tests.training.conftest import own_torch_state
 
 ROOT = Path(__file__).parents[3]
-METHOD = "sadetr.models.sa_detr.model"
 SCALE = """
 extends: simulated
 label: "simulated features: not comparable with the paper"
@@ -69,7 +68,7 @@ def test_one_epoch_trains_on_a_subset_at_real_width(layout: Layout) -> None:
     simulate(settings.dataset, settings.features, simulation, annotations, store)
     folder = layout.folder / "runs/test"
     with own_torch_state():
-        train(settings, METHOD, store, annotations, folder)
+        train(settings, store, annotations, folder)
     assert RunFolder(folder).prediction("best", "val").read_text().count("\n") == 12
 
 
