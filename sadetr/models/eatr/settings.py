@@ -1,4 +1,4 @@
-"""EaTR's settings: the authors' values for QVHighlights (spec/baselines.md 6)."""
+"""EaTR's settings: the authors' values for QVHighlights (jinhyunj/EaTR)."""
 
 from typing import Literal
 
@@ -8,9 +8,9 @@ from sadetr.nn.settings import SlotPadding
 from sadetr.settings import PositiveInt
 
 EventSource = Literal["batch", "own"]
-"""Of pseudo events. ``batch`` is published: boundaries are found and paired along the whole batch, so that padding
-lowers the threshold that a boundary must reach, and in a batch of odd size one sample is given an event of negative
-width that is none. ``own``: every sample's events are those that it has alone."""
+"""How pseudo events are found. ``batch`` is published: boundaries are found and paired along the whole batch, so that
+padding lowers the threshold that a boundary must reach, and in a batch of odd size one sample is given an event of
+negative width that is none. ``own``: every sample's events are those that it has alone."""
 
 
 class EaTRSettings(DetectionTransformerSettings):
@@ -21,7 +21,7 @@ class EaTRSettings(DetectionTransformerSettings):
     slot_iterations: PositiveInt = 3
     saliency_margin: NonNegative = 0.2
     event_weight: NonNegative = 3.0
-    """Of the event losses, on top of the weights of the span losses."""
+    """Weight of the event losses, on top of the weights of the span losses."""
     slot_padding: SlotPadding = "shared"
     """What padded clips give to the slots; published is ``shared``."""
     sentence: Literal["padded", "own"] = "padded"

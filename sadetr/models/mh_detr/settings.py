@@ -16,7 +16,7 @@ class ClipScoreLoss(Record):
     """Weight of the binary cross entropy against the labels."""
     margin: NonNegative = 0.2
     positive_weight: PositiveFloat = 5.0
-    """Of a label's relevant share within the cross entropy."""
+    """Weight of a label's relevant share within the cross entropy."""
     levels: PositiveInt = 12
     """Highest clip label, which is the target 1."""
 

@@ -1,4 +1,4 @@
-"""UniVTG's settings: the authors' values for QVHighlights (spec/baselines.md 10)."""
+"""UniVTG's settings: the authors' values for QVHighlights (showlab/UniVTG)."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ class DenseLoss(Record):
 
     foreground: NonNegative = 10.0
     l1: NonNegative = 10.0
-    """Of the smooth L1 distance."""
+    """Weight of the smooth L1 distance."""
     giou: NonNegative = 1.0
     inter: NonNegative = 0.01
     intra: NonNegative = 0.05
