@@ -57,3 +57,11 @@ def test_every_measured_reading_has_a_row():
         for names in re.findall(r"Measured: \[([^]]*)\]", line):
             assert set(re.findall(r"`(\w+)`", names)) <= ROWS.keys()
     assert {number for number, line in READINGS.items() if "Measured: " in line} == set(ROWS.values())
+
+
+def test_sources_are_papers_and_repositories():
+    root = DOCS.parent
+    files = [path for folder in ("sadetr", "config", "docs") for path in (root / folder).rglob("*.*")]
+    read = [path for path in files if path.suffix in (".py", ".yaml", ".md") and "bundle" not in path.parts]
+    assert len(read) > 100
+    assert [path for path in read if re.search(r"\bspec/\w+\.md", path.read_text(encoding="utf-8"))] == []
