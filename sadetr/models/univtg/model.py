@@ -1,7 +1,6 @@
 """UniVTG: clips and words encoded together, and every clip predicts its window, a foreground score and its saliency."""
 
 import math
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +65,7 @@ class UniVTG(Method):
         path = DropPath(settings.path_dropout)
         layer = EncoderLayer(width, settings.num_heads, settings.feedforward_width, 0.0, nn.GELU, path)
         # Copies, as published: the layers' biases start equal.
-        self.encoder = JointEncoder(deepcopy(layer) for _ in range(settings.encoder_layers))
+        self.encoder = JointEncoder.of_copies(layer, settings.encoder_layers)
         xavier_matrices(self.encoder)
         self.span_head = ConvolutionHead(width, 2, settings.head_layers)
         self.foreground_head = ConvolutionHead(width, 1, settings.head_layers)
