@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sadetr.models.interface import Batch, Step
 from sadetr.models.sa_detr.model import SADETR
@@ -44,14 +44,19 @@ def small_settings(**changes: Any) -> SADETRSettings:
     return SADETRSettings.model_validate(merged(base, changes))
 
 
-def small_model(settings: SADETRSettings | None = None, seed: int = 0) -> SADETR:
-    """A model none of whose parameters is constant, so that a swapped or unused one shows."""
-    torch.manual_seed(seed)
-    model = SADETR(settings or small_settings(), SHAPE)
+def shaken(model: nn.Module) -> nn.Module:
+    """``model`` with noise on every parameter: none stays constant, so that a swapped or unused one shows."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model
+
+
+def small_model(settings: SADETRSettings | None = None, seed: int = 0) -> SADETR:
+    """A model none of whose parameters is constant, so that a swapped or unused one shows."""
+    torch.manual_seed(seed)
+    model = SADETR(settings or small_settings(), SHAPE)
+    return shaken(model)
 
 
 def small_step(progress: float = 0.0, seed: int = 0) -> Step:

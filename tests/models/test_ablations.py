@@ -18,7 +18,7 @@ from sadetr.configuration import resolve
 from sadetr.experiments import load_experiment
 from sadetr.models.sa_detr.model import SADETR
 from sadetr.models.sa_detr.settings import SADETRSettings
-from tests.samples import SHAPE, small_batch, small_step
+from tests.samples import SHAPE, shaken, small_batch, small_step
 
 NARROW = {
     "hidden_width": 32,
@@ -125,10 +125,7 @@ def built(variant: str) -> SADETR:
     """The variant as trained at the paper's scale, narrow and without dropout, with the full model's weights."""
     settings = resolve("qvhighlights", "sa_detr", variant, 2018, "paper").model
     torch.manual_seed(0)
-    full = SADETR(narrow(resolve("qvhighlights", "sa_detr", "full", 2018, "paper").model), SHAPE)
-    with torch.no_grad():
-        for parameter in full.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+    full = shaken(SADETR(narrow(resolve("qvhighlights", "sa_detr", "full", 2018, "paper").model), SHAPE))
     model = SADETR(narrow(settings), SHAPE)
     model.load_state_dict(full.state_dict(), strict=False)
     return model.train()

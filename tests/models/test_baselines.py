@@ -11,17 +11,7 @@ from sadetr.models.detr.settings import DetectionTransformerSettings
 from sadetr.models.inspection import inspect
 from sadetr.models.qd_detr.model import QDDETR
 from sadetr.models.qd_detr.settings import QDDETRSettings
-from tests.samples import (
-    HIDDEN,
-    SHAPE,
-    agree,
-    merged,
-    only,
-    padded,
-    small_batch,
-    small_step,
-    with_garbage,
-)
+from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, shaken, small_batch, small_step, with_garbage
 
 SMALL = {
     "hidden_width": HIDDEN,
@@ -45,10 +35,7 @@ def small(method: str, **changes):
     record = load_method(method)
     torch.manual_seed(0)
     model = record.network_type()(record.settings_type().model_validate(merged(SMALL, changes)), SHAPE)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return shaken(model)
 
 
 def loss(model, batch):

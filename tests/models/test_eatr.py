@@ -20,6 +20,7 @@ from tests.samples import (
     only,
     padded,
     random_spans,
+    shaken,
     small_batch,
     small_step,
     with_garbage,
@@ -40,11 +41,7 @@ CORRECTED = load_method("eatr").variants["corrected"].model
 def small(shake: bool = True, **changes) -> EaTR:
     torch.manual_seed(0)
     model = EaTR(EaTRSettings.model_validate(merged(SMALL, changes)), SHAPE)
-    if shake:
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return shaken(model) if shake else model
 
 
 def loss(model, batch):

@@ -16,7 +16,7 @@ from sadetr.models.mh_detr.settings import MHDETRSettings
 from sadetr.nn.decoders import Memory
 from sadetr.nn.layers import neighbour_mean
 from sadetr.nn.stochastic import DropPath
-from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, small_batch, with_garbage
+from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, shaken, small_batch, with_garbage
 
 SMALL = {
     "hidden_width": HIDDEN,
@@ -42,10 +42,7 @@ def fresh(**changes) -> MHDETR:
 def small(**changes) -> MHDETR:
     """A network none of whose parameters is constant."""
     model = fresh(**changes)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return shaken(model)
 
 
 def terms(model, batch):

@@ -23,7 +23,7 @@ from sadetr.nn.positions import anchor_positions, clip_positions
 from sadetr.nn.roi_align import roi_align_weights
 from sadetr.nn.settings import GaussianMask
 from sadetr.nn.spans import inverse_sigmoid
-from tests.samples import HIDDEN, random_spans, small_settings
+from tests.samples import HIDDEN, random_spans, shaken, small_settings
 
 LENGTHS = (9, 6, 1)
 
@@ -265,10 +265,7 @@ def test_the_offset_starts_at_zero_so_spans_start_at_the_anchors():
 def shaken_refiner(**switches):
     torch.manual_seed(0)
     refiner = SpanAwareRefiner(small_settings(**switches))
-    with torch.no_grad():
-        for parameter in refiner.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return refiner
+    return shaken(refiner)
 
 
 @pytest.mark.parametrize("gradient", ["detached", "update", "full"])

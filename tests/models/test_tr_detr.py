@@ -10,7 +10,7 @@ from sadetr.models.tr_detr.cooperation import MomentSummary, SummedHighlightHead
 from sadetr.models.tr_detr.model import TRDETR, alignment_terms
 from sadetr.models.tr_detr.settings import TRDETRSettings
 from sadetr.nn.spans import se_to_cw
-from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, small_batch, small_step, with_garbage
+from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, shaken, small_batch, small_step, with_garbage
 
 SMALL = {
     "hidden_width": HIDDEN,
@@ -28,10 +28,7 @@ def small(**changes) -> TRDETR:
     """A network none of whose parameters is constant."""
     torch.manual_seed(0)
     model = TRDETR(TRDETRSettings.model_validate(merged(SMALL, changes)), SHAPE)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return shaken(model)
 
 
 def terms(model, batch):

@@ -15,7 +15,18 @@ from sadetr.settings import Postprocess
 from sadetr.shapes import FeatureShape
 from sadetr.training.prediction import decoded_windows
 from sadetr.training_settings import HardSuppression
-from tests.samples import HIDDEN, SHAPE, TEXT_WIDTH, VIDEO_WIDTH, agree, only, padded, small_batch, with_garbage
+from tests.samples import (
+    HIDDEN,
+    SHAPE,
+    TEXT_WIDTH,
+    VIDEO_WIDTH,
+    agree,
+    only,
+    padded,
+    shaken,
+    small_batch,
+    with_garbage,
+)
 
 SMALL = {
     "hidden_width": HIDDEN,
@@ -32,10 +43,7 @@ def small(shape=SHAPE, **changes) -> UniVTG:
     """A network none of whose parameters is constant."""
     torch.manual_seed(0)
     model = UniVTG(UniVTGSettings.model_validate(SMALL | changes), shape)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return shaken(model)
 
 
 def loss(model, batch):
