@@ -1,6 +1,7 @@
 """Figure 4: which queries it shows, what it says about them, and bytes that depend on the data alone."""
 
 import json
+import shlex
 import sys
 from dataclasses import replace
 
@@ -243,7 +244,7 @@ def test_a_video_file_is_read_at_the_centres_of_equal_parts(tmp_path, monkeypatc
     program.parent.mkdir()
     code = "import sys, io; from PIL import Image; out = io.BytesIO(); second = float(sys.argv[4]); "
     code += "Image.new('RGB', (16, 9), (int(second), 0, 0)).save(out, 'PNG'); sys.stdout.buffer.write(out.getvalue())"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     (tmp_path / "v0.mp4").write_bytes(b"")
