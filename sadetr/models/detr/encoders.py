@@ -1,12 +1,12 @@
 """Stacks of layers in front of the decoder."""
 
-import copy
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from sadetr.nn.decoders import Memory
+from sadetr.nn.layers import copies
 from sadetr.nn.positions import clip_positions
 
 
@@ -15,8 +15,8 @@ class Stack(nn.ModuleList):
 
     @classmethod
     def of_copies(cls, layer: nn.Module, count: int) -> Self:
-        """``count`` copies of one layer, which start with equal parameters, as most repositories build their stacks."""
-        return cls(copy.deepcopy(layer) for _ in range(count))
+        """A stack of ``count`` :func:`~sadetr.nn.layers.copies`."""
+        return cls(copies(layer, count))
 
     def forward(self, values: Tensor, *inputs: Tensor | None) -> Tensor:
         """``values`` through all layers, each called with ``inputs`` too."""
