@@ -137,7 +137,8 @@ def descendant(
         unused: its tensors that ours has no use for, with the reason.
     """
     return Official(
-        rules=RULES | dict(rules),
+        # Its own go first, and count where both name a tensor.
+        rules={**rules, **RULES, **rules},
         unused={**UNUSED, **(unused or {})},
         sizes={**SIZES, **(sizes or {})},
         shape=feature_shape,
