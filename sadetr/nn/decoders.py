@@ -1,5 +1,6 @@
 """Decoders of moment queries: DETR's plain one and DAB-DETR's, both as the moment retrieval field publishes them."""
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -172,6 +173,15 @@ def dab_layers(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]
     ``sizes`` (width, heads, feed-forward width, dropout) and ``options`` are those of :class:`DABDecoderLayer`.
     """
     return [DABDecoderLayer(*sizes, first=index == 0, **options) for index in range(count)]
+
+
+def dab_layer_copies(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]:
+    """The same layers as copies of the first, as most repositories build them: their biases start equal."""
+    first = DABDecoderLayer(*sizes, first=True, **options)
+    later = [copy.deepcopy(first) for _ in range(1, count)]
+    for layer in later:
+        layer.cross_attention.query_position = None
+    return [first, *later]
 
 
 class AnchorEncoding(nn.Module):

@@ -1,4 +1,4 @@
-"""What UVCOM does to fused clips and words: centres that stand for them, and clips refined by the centres of the words."""
+"""What UVCOM does between projections and decoder: clips and words read each other, and meet again by a few centres."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 from sadetr.models.detr.encoders import Stack
 from sadetr.models.detr.parts import layer_sizes
 from sadetr.models.detr.texts import tiled_word_mask
-from sadetr.models.uvcom.settings import UVCOMSettings
+from sadetr.models.uvcom.settings import Padding, UVCOMSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.convolutions import LocalBlock
 from sadetr.nn.layers import masked_mean
@@ -20,6 +20,11 @@ SHARPNESS = 5.0
 """What cosines of clips and centres are multiplied by in the random walk."""
 WALK = 0.5
 """Share of a walk's step that the other side makes; the rest stays where it started."""
+
+
+def counted(mask: Tensor, padding: Padding) -> Tensor:
+    """What takes part where attention has no say, (B, N) bool: all of it as published, or what ``mask`` shows."""
+    return mask if padding == "masked" else torch.ones_like(mask)
 
 
 class Centres(nn.Module):
@@ -54,7 +59,7 @@ def nearest_centre(centres: Tensor, others: Tensor) -> Tensor:
 
 
 def random_walk(clips: Tensor, centres: Tensor, starts: Tensor, counted: Tensor) -> Tensor:
-    """Where a walk between clips and centres ends that starts over and over again.
+    """Where a walk between clips and centres, which starts anew with every step's chance 1 - w, leads the clips.
 
     With Z the clips' shares of centres, (K, L), Z' the same with rows that sum to one, and w = ``WALK``:
     ``(1 - w) (I - w² Z^T Z')^-1 (w Z^T y + x)``. The matrix is I less one of rank K, and its inverse is
@@ -123,9 +128,8 @@ class Integration(nn.Module):
 
     def forward(self, video: Inputs, text: Inputs) -> Integrated:
         """Let clips and words read each other, refine the clips, and encode them with the token."""
-        clips = self.video_fusion(video.values, video.positions, text.values, self._visible(video, text), text.positions)
-        words = self.text_fusion(text.values, text.positions, video.values, self._visible(text, video), video.positions)
-        clips_counted, words_counted = self._counted(video), self._counted(text)
+        clips, words = self._fuse(self.video_fusion, video, text), self._fuse(self.text_fusion, text, video)
+        clips_counted, words_counted = (counted(inputs.mask, self.settings.padding) for inputs in (video, text))
         text_centres = self.text_centres(words, words_counted)
         token = nearest_centre(self.video_centres(clips, clips_counted), text_centres)
         refined = clips + random_walk(clips, text_centres, self.local(clips, video.mask), clips_counted)
@@ -134,10 +138,9 @@ class Integration(nn.Module):
         encoded = self.encoder(torch.cat((token, refined), 1), torch.cat((place, video.positions), 1), mask)
         return Integrated(refined, encoded, masked_mean(self.sentence(words), words_counted))
 
-    def _counted(self, inputs: Inputs) -> Tensor:
-        return inputs.mask if self.settings.padding == "masked" else torch.ones_like(inputs.mask)
-
-    def _visible(self, readers: Inputs, read: Inputs) -> Tensor:
-        if self.settings.word_mask == "own":
-            return read.mask
-        return tiled_word_mask(readers.mask, read.mask, self.settings.num_heads)
+    def _fuse(self, layers: Stack, readers: Inputs, read: Inputs) -> Tensor:
+        """Let the ones read the others, which stay as they are in all layers: (B, N, d)."""
+        visible = read.mask
+        if self.settings.word_mask == "tiled":
+            visible = tiled_word_mask(readers.mask, read.mask, self.settings.num_heads)
+        return layers(readers.values, readers.positions, read.values, visible, read.positions)

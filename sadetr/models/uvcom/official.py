@@ -12,21 +12,22 @@ from sadetr.models.uvcom.settings import UVCOMSettings
 
 def outputs(output: UVCOMOutput, batch: Batch, _: UVCOMSettings) -> Values:
     """Clip scores against the other text, similarities with the mask beside them, and the texts that were chosen."""
+    contrast = output.contrast
     return {
-        "saliency_scores_neg": output.negative_saliency,
+        "saliency_scores_neg": contrast.negative_saliency,
         "video_mask": batch.video_mask.to(batch.video.dtype),
-        "sim.VLA_Sim": output.video_similarity,
-        "sim.CTA_Sim.0": output.clip_similarity,
+        "sim.VLA_Sim": contrast.aligned.video_similarity,
+        "sim.CTA_Sim.0": contrast.aligned.clip_similarity,
         "sim.CTA_Sim.1": batch.video_mask,
-        "sim.negative_idx": output.others.source,
+        "sim.negative_idx": contrast.others.source,
     }
 
 
 def losses(output: UVCOMOutput, batch: Batch, settings: UVCOMSettings) -> Values:
     """The saliency loss with two of its three terms, and the alignment."""
-    real = output.others.real
-    terms = saliency_terms(output.saliency, output.negative_saliency, batch, real, settings.saliency)
-    alignment = alignment_terms(output.video_similarity, output.clip_similarity, batch, settings)
+    contrast, options = output.contrast, settings.saliency
+    terms = saliency_terms(output.saliency, contrast.negative_saliency, batch, contrast.others.real, options)
+    alignment = alignment_terms(contrast.aligned, batch, settings)
     return {
         "loss.loss_saliency": sum(terms.values()),
         "part.loss_rank_contrastive": terms["saliency_rank"],
@@ -54,8 +55,8 @@ OFFICIAL = descendant(
         "CIM.decoder.span_embed.weight": "contents",
         **below("CIM.decoder", "decoder", DAB_DECODER),
         "CIM.decoder.norm.*": "decoder.norm.*",
-        **perceptron("CIM.sim_vid", "video_alignment", 3),
-        **perceptron("CIM.sim_txt", "text_alignment", 3),
+        **perceptron("CIM.sim_vid", "alignment.video", 3),
+        **perceptron("CIM.sim_txt", "alignment.text", 3),
         "query_embed.weight": "anchors.learned.weight",
         "saliency_proj1.*": "highlight_head.clip.*",
         "saliency_proj2.*": "highlight_head.token.*",

@@ -8,6 +8,11 @@ from sadetr.losses.settings import DetectionLoss, NonNegative, SaliencyLoss
 from sadetr.models.detr.settings import DetectionTransformerSettings
 from sadetr.settings import PositiveInt
 
+Padding = Literal["counted", "masked"]
+"""What padding is beyond the attention's masks. ``counted`` is published: padded words share in the sentence, padded
+clips and words in the centres, padded clips in the random walk, the moment queries and the alignment of clips, and the
+first convolution's bias leaks from them. ``masked``: nothing."""
+
 
 class UVCOMLoss(DetectionLoss):
     """Weights of the set loss and the saliency loss, and of the alignment beside them."""
@@ -40,10 +45,7 @@ class UVCOMSettings(DetectionTransformerSettings):
     word_mask: Literal["tiled", "own"] = "tiled"
     """What clips and words may attend to in each other, as in QD-DETR: ``tiled`` is published, and makes predictions
     depend on the batch; ``own``: what the sample has itself."""
-    padding: Literal["counted", "masked"] = "counted"
-    """What padding is beyond the attention's masks. ``counted`` is published: padded words share in the sentence,
-    padded clips and words in the centres, padded clips in the random walk, the moment queries and the alignment of
-    clips, and the first convolution's bias leaks from them. ``masked``: nothing."""
+    padding: Padding = "counted"
     negatives: Literal["any", "other_video"] = "any"
     """Texts that clips are scored low against. ``any`` is published: the one that is chosen may be of the same video,
     and the least similar text even the sample's own; ``other_video``: of another video, or none."""
