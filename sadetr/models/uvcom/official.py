@@ -1,8 +1,7 @@
 """What UVCOM's authors call everything (EasonXiao-888/UVCOM)."""
 
 from sadetr.models.detr.objective import saliency_terms
-from sadetr.models.detr.official import DAB_DECODER, ENCODER_LAYER, descendant
-from sadetr.models.eatr.official import SLOT_ATTENTION
+from sadetr.models.detr.official import DAB_DECODER, ENCODER_LAYER, SLOT_ATTENTION, descendant
 from sadetr.models.interface import Batch
 from sadetr.models.official import Values, below, depth, perceptron, size
 from sadetr.models.uvcom.alignment import alignment_terms
@@ -51,7 +50,7 @@ OFFICIAL = descendant(
     rules={
         **below("CIM", "integration", INTEGRATION),
         "global_rep_pos": "integration.token_position",
-        **below("CIM.processer_for_tgt", "slot_attention", SLOT_ATTENTION | perceptron("mlp", "mlp", 3)),
+        **below("CIM.processer_for_tgt", "slot_attention", SLOT_ATTENTION),
         "CIM.decoder.span_embed.weight": "contents",
         **below("CIM.decoder", "decoder", DAB_DECODER),
         "CIM.decoder.norm.*": "decoder.norm.*",
