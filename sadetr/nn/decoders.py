@@ -1,5 +1,6 @@
 """Decoders of moment queries: DETR's plain one and DAB-DETR's, both as the moment retrieval field publishes them."""
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -175,6 +176,15 @@ def dab_layers(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]
     for layer in layers[1:]:
         layer.cross_attention.query_position = None
     return layers
+
+
+def dab_layer_copies(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]:
+    """The same layers as copies of the first, as most repositories build them: their biases start equal."""
+    first = DABDecoderLayer(*sizes, first=True, **options)
+    later = [copy.deepcopy(first) for _ in range(1, count)]
+    for layer in later:
+        layer.cross_attention.query_position = None
+    return [first, *later]
 
 
 class AnchorEncoding(nn.Module):

@@ -68,6 +68,17 @@ DAB_DECODER = {
     **perceptron("bbox_embed", "offset", 3),
 }
 """QD-DETR's decoder, its norm left out, below whatever it is called on either side."""
+SLOT_ATTENTION = {
+    "norm_inputs.*": "norm_inputs.*",
+    "norm_slots.*": "norm_slots.*",
+    "norm_mlp.*": "norm_mlp.*",
+    "norm_out.*": "norm_out.*",
+    "project_q.*": "query.*",
+    "project_k.*": "key.*",
+    "project_v.*": "value.*",
+    **perceptron("mlp", "mlp", 3),
+}
+"""EaTR's, whose perceptron has two layers, and UVCOM's, whose has three."""
 
 RULES = {
     **below("input_vid_proj", "video_projection", PROJECTION),
@@ -137,7 +148,8 @@ def descendant(
         unused: its tensors that ours has no use for, with the reason.
     """
     return Official(
-        rules=RULES | dict(rules),
+        # Its own go first, and count where both name a tensor.
+        rules={**rules, **RULES, **rules},
         unused={**UNUSED, **(unused or {})},
         sizes={**SIZES, **(sizes or {})},
         shape=feature_shape,
