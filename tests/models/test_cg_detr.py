@@ -17,7 +17,7 @@ from sadetr.models.cg_detr.correlation import (
     own_clips,
     relevant_clips,
 )
-from sadetr.models.cg_detr.fusion import AdaptiveAttention, AdaptiveLayer, SaliencyPrompts, Text
+from sadetr.models.cg_detr.fusion import AdaptiveAttention, AdaptiveFusion, AdaptiveLayer, SaliencyPrompts, Text
 from sadetr.models.cg_detr.model import CGDETR
 from sadetr.models.cg_detr.objective import attention_terms, saliency_terms
 from sadetr.models.cg_detr.settings import CGDETRSettings
@@ -141,6 +141,8 @@ def test_a_token_alone_is_one_that_attends_to_an_empty_text():
     found, attention = layer(tokens, positions, nothing := some_text(0, 0, 3), nothing.mask)
     assert not attention.numel()
     agree(layer.alone(tokens), found)
+    fusion = shaken(AdaptiveFusion(2, HIDDEN, 4, 48, 0.0))
+    agree(fusion.alone(tokens), fusion(tokens, positions, nothing, nothing.mask)[0])
 
 
 def test_the_attention_is_the_mean_of_layers_and_sums_to_one():
