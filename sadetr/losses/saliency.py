@@ -29,6 +29,16 @@ def negative_pair_loss(scores: Tensor, mask: Tensor, real: Tensor) -> Tensor:
     return (per_sample * real).sum() / real.sum().clamp(min=1)
 
 
+def negative_score_loss(scores: Tensor, mask: Tensor, real: Tensor) -> Tensor:
+    """The same as :func:`negative_pair_loss` of scores that are probabilities already (CG-DETR).
+
+    They are clamped below 1: a score beyond has no gradient, and one of 1 no infinite loss.
+    (B, L) scores in [0, 1], (B, L) bool mask, (B,) bool.
+    """
+    per_sample = -((1 - scores.clamp(*PROBABILITIES)).log() * mask).sum(1)
+    return (per_sample * real).sum() / real.sum().clamp(min=1)
+
+
 def rank_loss(
     scores: Tensor,
     labels: Tensor,

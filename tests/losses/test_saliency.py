@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sadetr.losses.saliency import margin_loss, negative_pair_loss, rank_loss
+from sadetr.losses.saliency import margin_loss, negative_pair_loss, negative_score_loss, rank_loss
 from tests.samples import small_batch
 
 
@@ -87,6 +87,18 @@ def test_rank_loss_equals_a_literal_loop(real):
     loss = rank_loss(values, labels, batch.video_mask, negative, flags, 0.5, 12)
     assert loss.item() == pytest.approx(slow_rank_loss(values, labels, batch.video_mask, negative, flags), rel=1e-12)
     assert loss < 0.9 * expected
+
+
+def test_negative_probabilities_cost_what_their_logits_do_and_stay_finite():
+    batch, values = small_batch(), scores(small_batch())
+    real = torch.tensor([True, False, True])
+    found = negative_score_loss(values.sigmoid(), batch.video_mask, real)
+    torch.testing.assert_close(found, negative_pair_loss(values, batch.video_mask, real))
+    certain = torch.ones(3, 9, requires_grad=True)
+    loss = negative_score_loss(certain, batch.video_mask, real)
+    loss.backward()
+    assert loss.isfinite()
+    assert not certain.grad.any()
 
 
 def test_scores_of_padded_clips_do_not_count():

@@ -7,6 +7,7 @@ import torch
 from sadetr.models.detr.texts import (
     TextPairs,
     least_similar_texts,
+    next_source_texts,
     next_texts,
     next_video_texts,
     tiled_word_mask,
@@ -19,6 +20,13 @@ def test_the_next_text_is_a_negative_unless_it_is_of_the_same_video():
     assert next_texts(batch).source.tolist() == next_video_texts(batch).source.tolist() == [1, 2, 0]
     assert next_texts(batch).real.all()
     assert next_video_texts(batch).real.tolist() == [False, True, True]
+
+
+def test_a_text_of_another_part_of_the_same_original_is_no_negative():
+    batch = replace(small_batch(), video_id=torch.tensor([4, 5, 7]), source_id=torch.tensor([2, 1, 2]))
+    assert next_source_texts(batch).source.tolist() == [1, 2, 0]
+    assert next_source_texts(batch).real.tolist() == [True, True, False]
+    assert next_video_texts(batch).real.all()
 
 
 def test_the_least_similar_text_is_one_per_sample():

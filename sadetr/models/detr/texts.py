@@ -29,8 +29,13 @@ def next_texts(batch: Batch) -> OtherTexts:
 
 
 def next_video_texts(batch: Batch) -> OtherTexts:
-    """The next sample's text, a negative only where that sample is of another video (CG-DETR, D22)."""
+    """The next sample's text, a negative only where that sample is of another video (D22)."""
     return OtherTexts(next_texts(batch).source, batch.video_id != batch.video_id.roll(-1))
+
+
+def next_source_texts(batch: Batch) -> OtherTexts:
+    """The next sample's text, a negative only where that sample's video is of another original (CG-DETR)."""
+    return OtherTexts(next_texts(batch).source, batch.source_id != batch.source_id.roll(-1))
 
 
 def least_similar_texts(similarity: Tensor, candidates: Tensor) -> OtherTexts:

@@ -1,0 +1,1 @@
+"""CG-DETR (Moon, Hyun, Lee, Heo, 2023)."""
