@@ -40,15 +40,24 @@ class ScheduleSettings(Record):
         return self
 
 
-class ScoreRanking(Record):
+class WindowRanking(Record):
+    """What all ways from a network's windows to ranked ones share."""
+
+    kept: PositiveInt | None = None
+    """Windows per query that are kept, the best ones; None: all."""
+    clamp_to_duration: bool = True
+    """Whether windows end with their video, before they are fitted to the benchmark's grid and anything is suppressed
+    (BAM-DETR, CG-DETR, UniVTG). Moment-DETR and QD-DETR know the setting's ``postprocess.clamp`` alone, which is
+    QVHighlights' longest video: windows of shorter ones may end after them."""
+
+
+class ScoreRanking(WindowRanking):
     """Windows by descending score, all of them overlapping as they may: matching makes suppression needless (D57)."""
 
     kind: Literal["score"] = "score"
-    kept: PositiveInt | None = None
-    """Windows per query that are kept, the best ones; None: all."""
 
 
-class HardSuppression(Record):
+class HardSuppression(WindowRanking):
     """Non-maximum suppression: a window that overlaps a better one by an IoU above ``threshold`` goes.
 
     UniVTG: threshold 0.7, 10 kept. 2D-TAN: 0.45 on Charades-STA, 0.4 on TACoS.
@@ -56,11 +65,9 @@ class HardSuppression(Record):
 
     kind: Literal["nms"] = "nms"
     threshold: Fraction
-    kept: PositiveInt | None = None
-    """As in :class:`ScoreRanking`."""
 
 
-class GaussianSuppression(Record):
+class GaussianSuppression(WindowRanking):
     """Soft-NMS (Bodla et al. 2017): the score of such a window is multiplied by exp(-IoU² / sigma).
 
     BAM-DETR: threshold 0.3, sigma 0.5, 10 kept. The paper has no threshold in this form, which is 0.
@@ -69,17 +76,13 @@ class GaussianSuppression(Record):
     kind: Literal["gaussian_soft_nms"] = "gaussian_soft_nms"
     threshold: Fraction
     sigma: PositiveFloat
-    kept: PositiveInt | None = None
-    """As in :class:`ScoreRanking`."""
 
 
-class LinearSuppression(Record):
+class LinearSuppression(WindowRanking):
     """Soft-NMS (Bodla et al. 2017): the score of such a window is multiplied by 1 - IoU."""
 
     kind: Literal["linear_soft_nms"] = "linear_soft_nms"
     threshold: Fraction
-    kept: PositiveInt | None = None
-    """As in :class:`ScoreRanking`."""
 
 
 Ranking = ScoreRanking | HardSuppression | GaussianSuppression | LinearSuppression

@@ -140,8 +140,8 @@ def test_a_method_and_a_benchmark_have_a_ranking_of_their_own(tmp_path):
         ("qvhighlights", "sa_detr"): HardSuppression(threshold=0.7, kept=10),
         # Another kind starts afresh.
         ("tacos", "sa_detr"): LinearSuppression(threshold=0.3),
-        ("qvhighlights", "qd_detr"): ScoreRanking(),
-        ("tacos", "qd_detr"): ScoreRanking(),
+        ("qvhighlights", "qd_detr"): ScoreRanking(clamp_to_duration=False),
+        ("tacos", "qd_detr"): ScoreRanking(clamp_to_duration=False),
     }
 
 

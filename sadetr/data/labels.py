@@ -57,39 +57,45 @@ class Labels:
         self._lengths = lengths
         self._max_windows = dataset.max_windows
         self._draw_pairs = rule.draw_pairs
-        longest = int(lengths.max())
+        labelled = [
+            _labelled(rule, query, int(length), dataset.clip_length)
+            for query, length in zip(queries, lengths, strict=True)
+        ]
+        longest = max(int(lengths.max()), *(int(clips.max()) + 1 for clips, _ in labelled))
         self.saliency = np.zeros((len(queries), longest), np.float32)
-        """(Q, L) label of every clip; what it counts is the rule's."""
+        """(Q, L) label of every clip, those that lie beyond the features too; what it counts is the rule's."""
         self.relevant = np.zeros((len(queries), longest), bool)
-        """(Q, L) clips that belong to a window: what L_local asks for, and where the aligned clip is drawn."""
+        """(Q, L) clips of the features that belong to a window: what L_local asks for, and where the aligned clip is
+        drawn."""
         self.salient = np.zeros((len(queries), longest), bool)
-        """(Q, L) clips that saliency pairs take as positive; those outside are negative."""
+        """(Q, L) clips that saliency pairs take as positive, also beyond the features; their others are negative."""
         for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
             relevant = rule.relevant_clips(query, dataset.clip_length)
             self.relevant[row, relevant[relevant < length]] = True
-            clips, labels = rule.clip_labels(query, int(length), dataset.clip_length)
-            inside = clips < length
-            self.saliency[row, clips[inside]] = labels[inside]
-            self.salient[row, clips[inside]] = True
+            clips, labels = labelled[row]
+            self.saliency[row, clips] = labels
+            self.salient[row, clips] = True
         valid = np.arange(longest) < lengths[:, None]
         # A query whose only relevant clips lie beyond its features trains on its last clip.
         lost = ~self.relevant.any(1)
         self.relevant[lost, lengths[lost] - 1] = True
-        lost = ~self.salient.any(1)
-        self.salient[lost, lengths[lost] - 1] = True
-        self.saliency[lost, lengths[lost] - 1] = rule.lost_label
         self.relevant_counts = self.relevant.sum(1)
         self.relevant_order = _front(self.relevant)
         self.salient_counts = self.salient.sum(1)
-        self.rest_counts = lengths - self.salient_counts
+        self.rest_counts = (valid & ~self.salient).sum(1)
         self.salient_order = _front(self.salient)
         self.rest_order = _front(valid & ~self.salient)
+        self.least_salient, self.most_salient = np.array([_extremes(*each) for each in labelled]).T
+        """(Q,) clips of the lowest and of the highest label among the salient ones."""
         self._windows, self._windows_mask = _normalised_windows(queries, lengths, dataset.clip_length)
 
     def draw(self, stream: Callable[[str], np.random.Generator]) -> Draws:
         """Make one epoch's choices; ``stream`` gives the private generator of a consumer."""
         spans, mask = self._draw_windows(stream("windows"))
-        positive, negative = self._draw_pairs(self, stream("saliency clips"))
+        # A salient clip beyond the features stands for their last one, as in Moment-DETR.
+        positive, negative = (
+            np.minimum(clips, self._lengths[:, None] - 1) for clips in self._draw_pairs(self, stream("saliency clips"))
+        )
         aligned = _pick(self.relevant_order, self.relevant_counts, stream("aligned clip"))
         return Draws(spans, mask, positive, negative, aligned)
 
@@ -137,8 +143,6 @@ class SaliencyRule:
     """Query and clip length -> clips that belong to a window."""
     clip_labels: Callable[[Query, int, float], tuple[IntArray, IntArray]]
     """Query, L_b and clip length -> salient clips and their labels."""
-    lost_label: float
-    """Label of the last clip where it stands for relevant ones beyond the features."""
     draw_pairs: Callable[[Labels, np.random.Generator], tuple[IntArray, IntArray]]
     """(Q, 2) positive and (Q, 2) negative clips."""
 
@@ -154,8 +158,7 @@ def _annotators_labels(query: Query, length: int, clip_length: float) -> tuple[I
 
 def _annotators_pairs(labels: Labels, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     """Most against least salient relevant clip, and a random relevant against a random irrelevant one."""
-    hardest = np.where(labels.salient, labels.saliency, -1).argmax(1)
-    easiest = np.where(labels.salient, labels.saliency, np.inf).argmin(1)
+    hardest, easiest = labels.most_salient, labels.least_salient
     positive = _pick(labels.salient_order, labels.salient_counts, rng)
     negative = _pick(labels.rest_order, np.maximum(labels.rest_counts, 1), rng)
     # Without an irrelevant clip the random pair repeats the hard one.
@@ -186,10 +189,27 @@ def _window_pairs(labels: Labels, rng: np.random.Generator) -> tuple[IntArray, I
 
 RULES = {
     "annotators": SaliencyRule(
-        ("windows", "saliency", "relevant_clip_ids"), _annotators_clips, _annotators_labels, 0.0, _annotators_pairs
+        ("windows", "saliency", "relevant_clip_ids"), _annotators_clips, _annotators_labels, _annotators_pairs
     ),
-    "window": SaliencyRule(("windows",), _window_relevant_clips, _window_labels, 1.0, _window_pairs),
+    "window": SaliencyRule(("windows",), _window_relevant_clips, _window_labels, _window_pairs),
 }
+
+
+def _labelled(rule: SaliencyRule, query: Query, length: int, clip_length: float) -> tuple[IntArray, IntArray]:
+    """Salient clips of a query and their labels: its last clip without a label where there are none."""
+    clips, labels = rule.clip_labels(query, length, clip_length)
+    return (clips, labels) if len(clips) else (np.array([length - 1]), np.zeros(1, np.int64))
+
+
+def _extremes(clips: IntArray, labels: IntArray) -> tuple[int, int]:
+    """The clips of the lowest and the highest label; of equal ones those that Moment-DETR and its descendants take.
+
+    They sort with numpy's introsort, which keeps the order of equal ones for up to 16 clips (so the first of the lowest
+    and the last of the highest) and follows no simple rule beyond. numpy now sorts wide integers by the processor's
+    vector instructions, another way on every machine; those of 16 bits it sorts as it always did.
+    """
+    order = np.argsort(labels.astype(np.int16))
+    return clips[order[0]], clips[order[-1]]
 
 
 def _front(mask: NDArray[np.bool_]) -> IntArray:
@@ -215,15 +235,15 @@ def _pick_two(order: IntArray, counts: IntArray, rng: np.random.Generator) -> In
 def _normalised_windows(
     queries: Sequence[Query], lengths: IntArray, clip_length: float
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """All windows as ``cw`` of the features' duration L_b x clip length, ends clamped to [0, 1], valid ones first."""
+    """All windows as ``cw`` of the features' duration L_b x clip length, valid ones first.
+
+    A window may end after the features, one clip short, say: it keeps its length and its end, as in Moment-DETR.
+    """
     most = max(len(query.windows) for query in queries)
     spans = np.zeros((len(queries), most, 2), np.float32)
     mask = np.zeros((len(queries), most), bool)
     for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
-        ends = np.clip(query.windows / (length * clip_length), 0, 1)
-        # A window beyond the features (one clip short, say) keeps no width and cannot be learned.
-        ends = ends[ends[:, 1] > ends[:, 0]]
-        ends = ends if len(ends) else np.array([[1 - 1 / length, 1.0]])
+        ends = query.windows / (length * clip_length)
         spans[row, : len(ends), 0] = ends.mean(1)
         spans[row, : len(ends), 1] = ends[:, 1] - ends[:, 0]
         mask[row, : len(ends)] = True

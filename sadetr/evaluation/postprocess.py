@@ -7,23 +7,24 @@ DECIMALS = 4
 """Digits of scores and of decoded windows in prediction files."""
 
 
-def rank_windows(spans_cw: ArrayLike, scores: ArrayLike, duration: float) -> NDArray[np.float64]:
+def rank_windows(spans_cw: ArrayLike, scores: ArrayLike, duration: float, clamp: bool = True) -> NDArray[np.float64]:
     """Decode one query's spans and rank them.
 
     Args:
         spans_cw: (N, 2) centre and width, normalised by the video.
         scores: (N,) confidence.
         duration: of the video, in seconds.
+        clamp: whether windows are cut to [0, duration].
 
     Returns:
-        (N, 3) start and end in seconds, within [0, duration], and score: descending, equal scores in the given
+        (N, 3) start and end in seconds and score: descending, equal scores in the given
         order, four decimals. Ranks are those of the unrounded scores.
     """
     spans = np.asarray(spans_cw, dtype=np.float64)
     scores = np.asarray(scores, dtype=np.float64)
     half = spans[:, 1] / 2
     ends = np.stack([spans[:, 0] - half, spans[:, 0] + half], axis=1) * duration
-    windows = np.column_stack([np.clip(ends, 0.0, duration), scores])
+    windows = np.column_stack([np.clip(ends, 0.0, duration) if clamp else ends, scores])
     ranked = windows[np.argsort(-scores, kind="stable")]
     return np.round(ranked, DECIMALS) + 0.0  # no negative zeros in files
 

@@ -8,6 +8,8 @@ from sadetr.losses.moment import masked_average
 
 MASKED = -1e3
 """Score of padded clips inside the rank softmax."""
+RANK_EPSILON = 1e-6
+"""What QD-DETR adds to the rank softmax's denominator and to the number of clips at a level."""
 PROBABILITIES = (1e-7, 1 - 2**-23)
 """Limits of scores that are taken for probabilities: 1e-7 inside, the upper one as single precision rounds it."""
 
@@ -38,25 +40,28 @@ def rank_loss(
 ) -> Tensor:
     """Rank-aware contrast: at every label level the clips at or above it stand out from all others.
 
-    Levels 1 to ``levels`` - 1 are summed and divided by ``levels``, as QD-DETR does.
+    Levels 1 to ``levels`` - 1 are summed and divided by ``levels``, as QD-DETR does. A labelled clip beyond the
+    features has no probability and counts in the mean all the same.
 
     Args:
         scores: (B, L) clip scores.
-        labels: (B, L) labels from 0 to ``levels``.
+        labels: (B, L) labels from 0 to ``levels``, also of clips outside ``mask``.
         mask: (B, L) bool.
         negative: (B, L) scores against another text, label 0, or None.
         real: (B,) bool, where ``negative`` belongs to another video; None without one.
         temperature: of the softmax over all clips of both passes.
         levels: highest label.
     """
-    logits = scores.masked_fill(~mask, MASKED)
+    logits = scores.masked_fill(~mask, MASKED) / temperature
     candidates = logits
     if negative is not None:
-        candidates = torch.cat((logits, negative.masked_fill(~(mask & real[:, None]), MASKED)), dim=1)
-    log_probability = logits / temperature - torch.logsumexp(candidates / temperature, 1, keepdim=True)
+        candidates = torch.cat((logits, negative.masked_fill(~(mask & real[:, None]), MASKED) / temperature), dim=1)
+    highest = candidates.amax(1, keepdim=True)
+    log_sum = highest + ((candidates - highest).exp().sum(1, keepdim=True) + RANK_EPSILON).log()
+    log_probability = (logits - log_sum) * mask
     level = torch.arange(1, levels, device=scores.device, dtype=labels.dtype).view(-1, 1, 1)
-    above = ((labels >= level) & mask).to(scores.dtype)
-    per_sample = -torch.einsum("rbl,bl->rb", above, log_probability) / above.sum(-1).clamp(min=1)
+    above = (labels >= level).to(scores.dtype)
+    per_sample = -torch.einsum("rbl,bl->rb", above, log_probability) / (above.sum(-1) + RANK_EPSILON)
     return per_sample.mean(1).sum() / levels
 
 

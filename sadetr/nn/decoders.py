@@ -17,7 +17,7 @@ from sadetr.nn.attention import (
     split_heads,
 )
 from sadetr.nn.gaussian import modulated_softmax
-from sadetr.nn.layers import MLP, FeedForward
+from sadetr.nn.layers import MLP, FeedForward, copies
 from sadetr.nn.positions import anchor_positions
 from sadetr.nn.settings import GaussianMask
 from sadetr.nn.spans import moved
@@ -63,7 +63,7 @@ class PlainDecoder(nn.Module):
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float, layers: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(PlainDecoderLayer(width, heads, feedforward, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(copies(PlainDecoderLayer(width, heads, feedforward, dropout), layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, position: Tensor, memory: Memory) -> Tensor:
@@ -171,7 +171,10 @@ def dab_layers(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]
 
     ``sizes`` (width, heads, feed-forward width, dropout) and ``options`` are those of :class:`DABDecoderLayer`.
     """
-    return [DABDecoderLayer(*sizes, first=index == 0, **options) for index in range(count)]
+    layers = copies(DABDecoderLayer(*sizes, first=True, **options), count)
+    for layer in layers[1:]:
+        layer.cross_attention.query_position = None
+    return layers
 
 
 class AnchorEncoding(nn.Module):

@@ -1,5 +1,6 @@
 """Small layers: perceptrons, the transformer feed-forward block, the input projection, pooling."""
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -116,6 +117,14 @@ def neighbour_mean(values: Tensor, mask: Tensor) -> Tensor:
     rows = functional.pad(values, (0, 0, 1, 1)) * weights
     total, count = (each[:, :-2] + each[:, 1:-1] + each[:, 2:] for each in (rows, weights))
     return total / count.clamp(min=1)
+
+
+def copies(layer: nn.Module, count: int) -> list[nn.Module]:
+    """``count`` copies of one layer, which start with equal parameters.
+
+    So the field builds its stacks. What :func:`xavier_matrices` draws anew differs from layer to layer; biases do not.
+    """
+    return [copy.deepcopy(layer) for _ in range(count)]
 
 
 def xavier_matrices(module: nn.Module) -> None:

@@ -88,5 +88,7 @@ def decoded_windows(
 
     ``durations`` are the videos' in seconds.
     """
-    ranked = [rank_windows(*each) for each in zip(spans, scores, durations, strict=True)]
+    ranked = [
+        rank_windows(*each, clamp=ranking.clamp_to_duration) for each in zip(spans, scores, durations, strict=True)
+    ]
     return rerank(np.stack([postprocess_windows(each, rules.clamp, rules.round_to) for each in ranked]), ranking)

@@ -58,14 +58,18 @@ def slow_rank_loss(values, labels, mask, negative, real, temperature=0.5):
     for level in range(1, 12):
         for sample in range(len(values)):
             valid = mask[sample].nonzero().flatten().tolist()
-            pool = [values[sample, clip] for clip in valid]
+            pool = values[sample, valid].tolist()
             if negative is not None and real[sample]:
-                pool += [negative[sample, clip] for clip in valid]
-            denominator = sum(math.exp(value / temperature) for value in pool)
-            chosen = [clip for clip in valid if labels[sample, clip] >= level]
-            if chosen:
-                logs = [math.log(math.exp(values[sample, clip] / temperature) / denominator) for clip in chosen]
-                total -= sum(logs) / len(chosen) / len(values)
+                pool += negative[sample, valid].tolist()
+            highest = max(pool) / temperature
+            denominator = sum(math.exp(value / temperature - highest) for value in pool) + 1e-6
+            chosen = (labels[sample] >= level).nonzero().flatten().tolist()
+            logs = [
+                float(values[sample, clip]) / temperature - highest - math.log(denominator)
+                for clip in chosen
+                if mask[sample, clip]
+            ]
+            total -= sum(logs) / (len(chosen) + 1e-6) / len(values)
     return total / 12
 
 
@@ -75,16 +79,22 @@ def test_rank_loss_equals_a_literal_loop(real):
     values, negative = scores(batch), None if real is None else scores(batch, 1)
     flags = torch.tensor(real or [True] * 3)
     labels = batch.saliency.double()
+    expected = slow_rank_loss(values, labels, batch.video_mask, negative, flags)
     loss = rank_loss(values, labels, batch.video_mask, negative, flags, 0.5, 12)
-    assert loss.item() == pytest.approx(slow_rank_loss(values, labels, batch.video_mask, negative, flags), rel=1e-6)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    # A labelled clip behind the features lowers the mean that it has no part in.
+    labels[~batch.video_mask] = 9
+    loss = rank_loss(values, labels, batch.video_mask, negative, flags, 0.5, 12)
+    assert loss.item() == pytest.approx(slow_rank_loss(values, labels, batch.video_mask, negative, flags), rel=1e-12)
+    assert loss < 0.9 * expected
 
 
-def test_padded_clips_do_not_count():
+def test_scores_of_padded_clips_do_not_count():
     batch = small_batch()
     values, negative, flags = scores(batch), scores(batch, 1), everyone(batch)
     spoiled, spoiled_negative = (torch.where(batch.video_mask, x, torch.full_like(x, 30)) for x in (values, negative))
-    labels = torch.where(batch.video_mask, batch.saliency, torch.full_like(batch.saliency, 9)).double()
-    before = rank_loss(values, batch.saliency.double(), batch.video_mask, negative, flags, 0.5, 12)
+    labels = batch.saliency.double()
+    before = rank_loss(values, labels, batch.video_mask, negative, flags, 0.5, 12)
     after = rank_loss(spoiled, labels, batch.video_mask, spoiled_negative, flags, 0.5, 12)
     assert torch.equal(before, after)
     assert torch.equal(

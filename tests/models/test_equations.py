@@ -287,10 +287,12 @@ def saliency_loss(out, batch):
             pairs = batch["positive_clips"].size
             total += 2 * max(0.0, 0.2 + scores[b, low] - scores[b, high]) / pairs
         total += sum(-math.log(1 - sigmoid(x)) for x in other[b, valid]) / len(scores)
-        pool = math.log(sum(math.exp(x / 0.5) for x in (*scores[b, valid], *other[b, valid])))
+        everyone = np.concatenate((scores[b, valid], other[b, valid])) / 0.5
+        # QD-DETR keeps logarithm and mean finite by 1e-6.
+        pool = everyone.max() + math.log(np.exp(everyone - everyone.max()).sum() + 1e-6)
         for level in range(1, 12):
             above = scores[b, valid & (batch["saliency"][b] >= level)]
-            total -= np.mean(above / 0.5 - pool) / 12 / len(scores) if len(above) else 0.0
+            total -= (above / 0.5 - pool).sum() / (len(above) + 1e-6) / 12 / len(scores)
     return total
 
 

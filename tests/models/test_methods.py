@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from sadetr.configuration import load_method, resolve
 from sadetr.errors import SettingsError
@@ -56,6 +58,20 @@ def test_equal_seeds_are_equal_networks(method):
     first, second = (made(method)[0].state_dict() for _ in range(2))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@each_method
+def test_layers_of_a_stack_start_as_copies(method):
+    """As the field's repositories build them: biases and norms start equal, whatever is drawn anew for matrices."""
+    torch.manual_seed(0)
+    model = make_method(resolve("qvhighlights", method, next(iter(load_method(method).variants)), 2018, "paper"))
+    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    layers = [pair for stack in stacks for pair in pairwise(stack) if len({type(layer) for layer in pair}) == 1]
+    # Heads that are a list of bare layers are no stack.
+    for layer, following in layers:
+        start = dict(layer.named_parameters())
+        for name, parameter in following.named_parameters():
+            assert parameter.dim() > 1 or "." not in name or torch.equal(parameter, start[name]), name
 
 
 @each_method

@@ -160,11 +160,12 @@ def qd_saliency(rng, n):
         rank, pair = 0.0, 0.0
         for b in range(n["B"]):
             valid = np.flatnonzero(mask[b])
-            pool = sum(math.exp(x / 0.4) for x in (*own[b, valid], *other[b, valid]))
+            highest = max(*own[b, valid], *other[b, valid]) / 0.4
+            pool = sum(math.exp(x / 0.4 - highest) for x in (*own[b, valid], *other[b, valid])) + 1e-6
             pair -= sum(math.log(1 - sigmoid(other[b, i])) for i in valid) / n["B"]
             for level in range(1, 12):
-                above = [math.log(math.exp(own[b, i] / 0.4) / pool) for i in valid if labels[b, i] >= level]
-                rank -= np.mean(above) / n["B"] / 12 if above else 0.0
+                above = [own[b, i] / 0.4 - highest - math.log(pool) for i in valid if labels[b, i] >= level]
+                rank -= sum(above) / (len(above) + 1e-6) / n["B"] / 12
         losses = {"hinge": 2 * np.mean(hinges), "rank_contrastive": rank, "negative_pair": pair}
         inputs = {"scores": own, "scores_neg": other, "video_mask": mask}
         targets = {"all": labels, "pos": positive, "neg": negative}

@@ -80,42 +80,69 @@ def test_draws_point_at_valid_clips_of_the_right_kind(data):
     labels = labels_of(*queries, lengths=lengths)
     draws = draw(labels, seed=data.draw(st.integers(0, 99)))
     for row, length in enumerate(lengths):
-        relevant = labels.relevant[row]
+        relevant, salient = labels.relevant[row], labels.salient[row]
         assert relevant.any()
         assert not relevant[length:].any()
-        assert not labels.saliency[row, length:].any()
-        assert relevant[draws.positive_clips[row]].all()
         assert relevant[draws.aligned_clip[row]]
+        # A pair's clip is salient, or the last one in place of a salient clip behind it.
+        behind = salient[length:].any()
+        for clip in draws.positive_clips[row]:
+            assert salient[clip] or (behind and clip == length - 1)
         hardest, easiest = draws.positive_clips[row, 0], draws.negative_clips[row, 0]
-        assert labels.saliency[row, hardest] == labels.saliency[row, relevant].max()
-        assert labels.saliency[row, easiest] == labels.saliency[row, relevant].min()
-        if relevant[:length].all():
+        for clip, label in (
+            (hardest, labels.saliency[row, salient].max()),
+            (easiest, labels.saliency[row, salient].min()),
+        ):
+            assert labels.saliency[row, clip] == label or (behind and clip == length - 1)
+        if salient[:length].all():
             assert draws.positive_clips[row, 1] == hardest
             assert draws.negative_clips[row, 1] == easiest
         else:
-            assert not relevant[draws.negative_clips[row, 1]]
+            assert not salient[draws.negative_clips[row, 1]]
             assert draws.negative_clips[row, 1] < length
         spans = draws.spans[row][draws.spans_mask[row]]
         assert 1 <= len(spans) <= DATASET.max_windows
         ends = np.stack([spans[:, 0] - spans[:, 1] / 2, spans[:, 0] + spans[:, 1] / 2])
         assert ends.min() >= -1e-6
-        assert ends.max() <= 1 + 1e-6
+        assert ends.max() <= queries[row].duration / (length * CLIP) + 1e-6
         assert spans[:, 1].min() > 0
 
 
-def test_clips_beyond_the_features_are_dropped():
+def test_what_lies_beyond_the_features_is_trained_on_as_moment_detr_does():
     labels = labels_of(query([[14, 20]], saliency=[[1] * 3, [2] * 3, [4] * 3]), lengths=[9])
     assert labels.relevant[0].nonzero()[0].tolist() == [7, 8]
-    assert labels.saliency[0].max() == 6
-    # The window is measured in the features' own length and ends with them.
+    assert labels.saliency[0].tolist() == [0] * 7 + [3, 6, 12]
+    # The window is measured in the features' own length and ends after them; clip 9 gives its place to clip 8.
     draws = draw(labels)
-    np.testing.assert_allclose(draws.spans[0, 0], [(7 / 9 + 1) / 2, 2 / 9], rtol=1e-6)
+    np.testing.assert_allclose(draws.spans[0, 0], [(7 + 10) / 2 / 9, 3 / 9], rtol=1e-6)
+    assert draws.positive_clips[0, 0] == 8
+    assert draws.negative_clips[0, 0] == 7
 
 
 def test_a_query_wholly_beyond_the_features_trains_on_the_last_clip():
     draws = draw(labels := labels_of(query([[18, 20]]), lengths=[9]))
     assert labels.relevant[0].nonzero()[0].tolist() == [8]
-    np.testing.assert_allclose(draws.spans[0, 0], [1 - 0.5 / 9, 1 / 9], rtol=1e-6)
+    assert draws.positive_clips[0].tolist() == [8, 8]
+    np.testing.assert_allclose(draws.spans[0, 0], [9.5 / 9, 1 / 9], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scores", "lowest", "highest"),
+    [
+        ([5, 5, 5], 0, 2),
+        ([3, 1, 9, 1, 9, 2], 1, 4),
+        ([7] * 16, 0, 15),
+        # Beyond 16 clips numpy's introsort partitions before it inserts, and equal ones change places.
+        ([7] * 17, 0, 16),
+        ([9, 3] * 10, 9, 0),
+        ([9, 3, 3, 9] * 5, 9, 19),
+    ],
+)
+def test_of_equally_salient_clips_the_pair_has_those_of_the_authors(scores, lowest, highest):
+    split = [[score // 3 + (score % 3 > place) for place in range(3)] for score in scores]
+    draws = draw(labels_of(query([[0, 2 * len(scores)]], saliency=split, length=len(scores) + 1)))
+    assert draws.negative_clips[0, 0] == lowest
+    assert draws.positive_clips[0, 0] == highest
 
 
 def test_windows_are_normalised_centres_and_widths():
@@ -244,7 +271,7 @@ def test_window_pairs_are_inside_and_outside():
 def test_a_window_beyond_the_features_trains_on_the_last_clip():
     labels = Labels([windowed([[18, 20]])], np.array([9]), WINDOW)
     assert labels.saliency[0].tolist() == [0] * 8 + [1]
-    np.testing.assert_allclose(draw(labels).spans[0, 0], [1 - 0.5 / 9, 1 / 9], rtol=1e-6)
+    np.testing.assert_allclose(draw(labels).spans[0, 0], [9.5 / 9, 1 / 9], rtol=1e-6)
 
 
 def test_window_labels_reach_the_first_level_of_the_rank_loss_alone():

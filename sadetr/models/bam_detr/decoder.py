@@ -3,7 +3,6 @@
 A layer first moves the point by what the whole video shows, then each end by what is found around it.
 """
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sadetr.models.bam_detr.boundaries import BoundaryLayer
-from sadetr.nn.decoders import CentreEncoding, DABDecoderLayer, Decoded, Memory, iterate
-from sadetr.nn.layers import MLP, xavier_matrices
+from sadetr.nn.decoders import CentreEncoding, DABDecoderLayer, Decoded, Memory, dab_layers, iterate
+from sadetr.nn.layers import MLP, copies, xavier_matrices
 from sadetr.nn.spans import inverse_sigmoid, moved, se_to_cw
 
 
@@ -72,10 +71,9 @@ def reference_spans(references: Tensor) -> Tensor:
 class BoundaryDecoderLayer(nn.Module):
     """Layers for the point, the start and the end."""
 
-    def __init__(self, point: DABDecoderLayer, boundary: BoundaryLayer) -> None:
+    def __init__(self, point: DABDecoderLayer, left: BoundaryLayer, right: BoundaryLayer) -> None:
         super().__init__()
-        self.point = point
-        self.left, self.right = (copy.deepcopy(boundary) for _ in range(2))
+        self.point, self.left, self.right = point, left, right
 
 
 class ReferenceMoves(nn.Module):
@@ -94,15 +92,12 @@ class BoundaryDecoder(nn.Module):
 
     def __init__(self, count: int, width: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
-        point = DABDecoderLayer(width, heads, feedforward, dropout, first=True)
+        points = dab_layers(count, width, heads, feedforward, dropout)
         boundary = BoundaryLayer(width, heads, feedforward, dropout)
-        self.layers = nn.ModuleList(BoundaryDecoderLayer(copy.deepcopy(point), boundary) for _ in range(count))
-        for layer in self.layers[1:]:
-            layer.point.cross_attention.query_position = None
+        self.layers = nn.ModuleList(BoundaryDecoderLayer(point, *copies(boundary, 2)) for point in points)
         self.encoding = CentreEncoding(width, inner=2 * width, scale_first=False)
         xavier_matrices(self)
-        moves = ReferenceMoves(width)
-        self.moves = nn.ModuleList(copy.deepcopy(moves) for _ in range(count))
+        self.moves = nn.ModuleList(copies(ReferenceMoves(width), count))
 
     def forward(self, content: Tensor, references: Tensor, memory: Memory, boundaries: BoundaryMemory) -> Decoded:
         """Decode (B, N, 3d) contents, of points, starts and ends, from (B, N, 3) references."""

@@ -1,6 +1,5 @@
 """Stacks of layers in front of the decoder."""
 
-import copy
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from sadetr.models.detr.texts import TextPairs
 from sadetr.nn.decoders import Memory
+from sadetr.nn.layers import copies
 from sadetr.nn.positions import clip_positions
 
 
@@ -17,8 +17,8 @@ class Stack(nn.ModuleList):
 
     @classmethod
     def of_copies(cls, layer: nn.Module, count: int) -> Self:
-        """``count`` copies of one layer, which start with equal parameters, as most repositories build their stacks."""
-        return cls(copy.deepcopy(layer) for _ in range(count))
+        """A stack of ``count`` :func:`~sadetr.nn.layers.copies`."""
+        return cls(copies(layer, count))
 
     def forward(self, values: Tensor, *inputs: Tensor | None) -> Tensor:
         """``values`` through all layers, each called with ``inputs`` too."""

@@ -15,7 +15,7 @@ from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.decoders import CentreEncoding, DABDecoder, DABDecoderLayer
 from sadetr.nn.gating import GatedDecoderLayer
-from sadetr.nn.layers import MLP, xavier_matrices
+from sadetr.nn.layers import MLP, copies, xavier_matrices
 from sadetr.nn.slots import SlotAttention
 from sadetr.nn.spans import moved
 from sadetr.shapes import FeatureShape
@@ -42,11 +42,11 @@ class EaTR(Method):
         width, sizes = settings.hidden_width, layer_sizes(settings)
         self.video_projection, self.text_projection = projections(settings, shape)
         self.token_positions = token_positions(settings)
-        self.encoder = JointEncoder(EncoderLayer(*sizes, nn.ReLU) for _ in range(settings.encoder_layers))
+        self.encoder = JointEncoder.of_copies(EncoderLayer(*sizes, nn.ReLU), settings.encoder_layers)
         self.slots = nn.Parameter(torch.empty(settings.num_moment_queries, width))
         nn.init.xavier_uniform_(self.slots)
         self.slot_attention = SlotAttention(width, (width,), settings.slot_iterations, settings.slot_padding)
-        later = (DABDecoderLayer(*sizes, first=False, activation=nn.ReLU) for _ in range(1, settings.decoder_layers))
+        later = copies(DABDecoderLayer(*sizes, first=False, activation=nn.ReLU), settings.decoder_layers - 1)
         self.decoder = DABDecoder((GatedDecoderLayer(*sizes), *later), CentreEncoding(width), self._offset, width)
         for part in (self.encoder, self.slot_attention, self.decoder):
             xavier_matrices(part)

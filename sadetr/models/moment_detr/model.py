@@ -62,7 +62,7 @@ class MomentDETR(Method):
         width, sizes = settings.hidden_width, layer_sizes(settings)
         self.video_projection, self.text_projection = projections(settings, shape)
         self.token_positions = token_positions(settings)
-        self.encoder = JointEncoder(EncoderLayer(*sizes, nn.ReLU) for _ in range(settings.encoder_layers))
+        self.encoder = JointEncoder.of_copies(EncoderLayer(*sizes, nn.ReLU), settings.encoder_layers)
         self.decoder = PlainDecoder(*sizes, settings.decoder_layers)
         xavier_matrices(self.encoder)
         xavier_matrices(self.decoder)

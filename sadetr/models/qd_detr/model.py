@@ -43,8 +43,8 @@ class QDDETR(Method):
         self.video_projection, self.text_projection = projections(settings, shape)
         self.token_positions = token_positions(settings)
         self.global_token = FusionToken(width)
-        self.fusion = Stack(CrossAttentionLayer(*sizes) for _ in range(settings.fusion_layers))
-        self.encoder = Stack(EncoderLayer(*sizes) for _ in range(settings.encoder_layers))
+        self.fusion = Stack.of_copies(CrossAttentionLayer(*sizes), settings.fusion_layers)
+        self.encoder = Stack.of_copies(EncoderLayer(*sizes), settings.encoder_layers)
         layers = dab_layers(settings.decoder_layers, *sizes, gauss=settings.gauss if settings.modulate else None)
         self.decoder = DABDecoder(layers, AnchorEncoding(width), reference_offset(width), width)
         for part in (self.fusion, self.encoder, self.decoder):

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from sadetr.models.sa_detr.settings import SADETRSettings
 from sadetr.nn.attention import CrossAttentionLayer
-from sadetr.nn.layers import AttentionPooling, xavier_matrices
+from sadetr.nn.layers import AttentionPooling, copies, xavier_matrices
 
 
 class ModalAligner(nn.Module):
@@ -18,10 +18,8 @@ class ModalAligner(nn.Module):
     def __init__(self, settings: SADETRSettings) -> None:
         super().__init__()
         width = settings.hidden_width
-        self.layers = nn.ModuleList(
-            CrossAttentionLayer(width, settings.num_heads, settings.feedforward_width, settings.dropout)
-            for _ in range(settings.fusion_layers)
-        )
+        layer = CrossAttentionLayer(width, settings.num_heads, settings.feedforward_width, settings.dropout)
+        self.layers = nn.ModuleList(copies(layer, settings.fusion_layers))
         self.pooling = AttentionPooling(width)
         xavier_matrices(self)
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from sadetr.models.sa_detr.settings import SADETRSettings
 from sadetr.nn.attention import EncoderLayer
-from sadetr.nn.layers import xavier_matrices
+from sadetr.nn.layers import copies, xavier_matrices
 
 
 class GlobalBlock(nn.Module):
@@ -12,10 +12,8 @@ class GlobalBlock(nn.Module):
 
     def __init__(self, settings: SADETRSettings) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            EncoderLayer(settings.hidden_width, settings.num_heads, settings.feedforward_width, settings.dropout)
-            for _ in range(settings.global_layers)
-        )
+        layer = EncoderLayer(settings.hidden_width, settings.num_heads, settings.feedforward_width, settings.dropout)
+        self.layers = nn.ModuleList(copies(layer, settings.global_layers))
         xavier_matrices(self)
 
     def forward(self, video: Tensor, positions: Tensor, mask: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sadetr.models.sa_detr.settings import EnhanceBlock, SADETRSettings
 from sadetr.nn.attention import attend, merge_heads, split_heads
 from sadetr.nn.gaussian import modulated_softmax
-from sadetr.nn.layers import MLP, FeedForward, xavier_matrices
+from sadetr.nn.layers import MLP, FeedForward, copies, xavier_matrices
 from sadetr.nn.positions import anchor_positions
 from sadetr.nn.spans import moved
 from sadetr.nn.stochastic import Dropout
@@ -183,7 +183,7 @@ class SpanAwareRefiner(nn.Module):
         width = settings.hidden_width
         self.update = settings.refiner.update
         self.gradient = settings.refiner.gradient
-        self.layers = nn.ModuleList(RefinerLayer(settings) for _ in range(settings.refiner_layers))
+        self.layers = nn.ModuleList(copies(RefinerLayer(settings), settings.refiner_layers))
         self.position = MLP(width, width, width)
         # The heads below keep PyTorch's initialisation.
         xavier_matrices(self)

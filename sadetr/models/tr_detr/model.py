@@ -50,8 +50,8 @@ class TRDETR(Method):
         self.token_positions = token_positions(settings)
         self.context_query = ContextQueryAttention(width, settings.fuser_dropout)
         self.sentence = PooledConcatenation(width)
-        self.fusion = Stack(CrossAttentionLayer(*sizes) for _ in range(settings.fusion_layers))
-        self.encoder = Stack(EncoderLayer(*sizes) for _ in range(settings.encoder_layers))
+        self.fusion = Stack.of_copies(CrossAttentionLayer(*sizes), settings.fusion_layers)
+        self.encoder = Stack.of_copies(EncoderLayer(*sizes), settings.encoder_layers)
         layers = dab_layers(settings.decoder_layers, *sizes)
         self.decoder = DABDecoder(layers, AnchorEncoding(width), reference_offset(width), width)
         for part in (self.fusion, self.encoder, self.decoder):
