@@ -15,8 +15,8 @@ from sadetr.models.detr.parts import layer_sizes, projections, token_positions
 from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts, tiled_word_mask
 from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
-from sadetr.nn.decoders import Memory
-from sadetr.nn.layers import MLP, xavier_matrices
+from sadetr.nn.decoders import Decoded, Memory
+from sadetr.nn.layers import MLP, copies, xavier_matrices
 from sadetr.nn.tokens import FusionToken, HighlightHead
 from sadetr.shapes import FeatureShape
 
@@ -62,7 +62,7 @@ class BAMDETR(Method):
         self.decoder = BoundaryDecoder(settings.decoder_layers, *sizes)
         self.contents = nn.Parameter(torch.randn(count, 3 * width))
         self.references = References(count)
-        self.label_heads = Stack.of_copies(nn.Linear(3 * width, 2), settings.decoder_layers)
+        self.label_heads = nn.ModuleList(copies(nn.Linear(3 * width, 2), settings.decoder_layers))
         self.quality_head = MLP(3 * width, width, width, 1)
         self.highlight_head = HighlightHead(width)
 
@@ -71,22 +71,16 @@ class BAMDETR(Method):
         pairs = TextPairs(None if step is None else OTHERS[self.settings.negatives](batch))
         encoded = self._encode(batch, pairs)
         own, other = pairs.split(encoded.values)
-        clips, mask = own[:, 1:], batch.video_mask
-        boundaries = self._boundaries(pairs.split(encoded.clips)[0], mask)
-        left, right = (torch.cat((clips, features), -1) for features in boundaries)
-        length = mask.sum(1).view(-1, 1, 1, 1)
-        around = BoundaryMemory(left, right, length, extent(mask, self.settings).view(-1, 1, 1, 1))
-        content, references = (queries.expand(len(own), -1, -1) for queries in (self.contents, self.references()))
-        decoded = self.decoder(content, references, Memory(clips, encoded.positions[:, 1:], mask), around)
+        fused, _ = pairs.split(encoded.clips)
+        boundaries = self._boundaries(fused, batch.video_mask)
+        decoded = self._decode(Memory(own[:, 1:], encoded.positions[:, 1:], batch.video_mask), *boundaries)
         spans, qualities = reference_spans(decoded.ends), self._qualities(decoded.contents)
         return BAMDETROutput(
             spans[-1],
             qualities[-1],
             self.highlight_head(own),
             layer_spans=spans,
-            layer_logits=torch.stack(
-                [head(each) for head, each in zip(self.label_heads, decoded.contents, strict=True)]
-            ),
+            layer_logits=self._logits(decoded.contents),
             layer_references=decoded.ends,
             layer_qualities=qualities,
             boundaries=torch.cat(boundaries, -1),
@@ -118,6 +112,20 @@ class BAMDETR(Method):
         """Boundary features of fused clips: (B, L, d) -> (B, L, d) of starts and of ends."""
         seen = mask if self.settings.padding == "masked" else None
         return self.left_features(clips, seen), self.right_features(clips, seen)
+
+    def _logits(self, contents: Tensor) -> Tensor:
+        """Class logits by a head per layer: (R, B, N, 3d) -> (R, B, N, 2)."""
+        return torch.stack([head(each) for head, each in zip(self.label_heads, contents, strict=True)])
+
+    def _decode(self, memory: Memory, left: Tensor, right: Tensor) -> Decoded:
+        """Refine the learned queries by encoded clips and by the (B, L, d) features of starts and of ends."""
+        sizes = (memory.mask.sum(1), extent(memory.mask, self.settings))
+        around = BoundaryMemory(
+            *(torch.cat((memory.values, features), -1) for features in (left, right)),
+            *(size.to(left.dtype).view(-1, 1, 1, 1) for size in sizes),
+        )
+        queries = (each.expand(len(left), -1, -1) for each in (self.contents, self.references()))
+        return self.decoder(*queries, memory, around)
 
     def _logits(self, contents: Tensor) -> Tensor:
         """Class logits by a head per layer: (R, B, N, 3d) -> (R, B, N, 2)."""
