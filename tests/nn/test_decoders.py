@@ -181,3 +181,16 @@ def test_the_centre_encoding_lets_the_cross_attention_meet_the_centre_alone():
     wider, _ = encoding(anchors * torch.tensor([1.0, 1.1]), content, True)
     assert (wider - position).abs().max() > 1e-3
     torch.testing.assert_close(encoding(anchors, content, False), (position, sine))
+
+
+def test_contents_need_not_scale_the_first_layers_centre_encoding():
+    encoding = shaken(CentreEncoding(WIDTH, inner=2 * WIDTH, scale_first=False))
+    content = torch.randn(2, 3, WIDTH, dtype=torch.float64)
+    anchors = random_spans(torch.Generator().manual_seed(0), 2, 3).double()
+    modulation = encoding.reference_width(content).sigmoid() / anchors[..., 1:]
+    centre = anchor_positions(anchors, 2 * WIDTH)[..., :WIDTH]
+    (position, first), (same, later) = (encoding(anchors, content, each) for each in (True, False))
+    torch.testing.assert_close(first, centre * modulation)
+    torch.testing.assert_close(later, first * encoding.scale(content))
+    torch.testing.assert_close(same, position)
+    assert encoding.position[0].out_features == 2 * WIDTH

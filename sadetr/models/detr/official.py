@@ -136,17 +136,22 @@ def descendant(
     sizes: Mapping[str, Callable[[Tensors], Any]] | None = None,
     options: Mapping[str, str | Callable[[Given], Any]] | None = None,
     unused: Mapping[str, str] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    layer_losses: OwnValues | None = None,
 ) -> Official:
     """A method's own names on top of the common ones.
 
     Args:
         rules: of its tensors.
         outputs: its values beside :func:`detections`.
-        losses: its losses beside :func:`set_losses`.
+        losses: its losses beside those of the decoder layers.
         sizes: its settings that tensors show.
         options: its settings that options say.
         unused: its tensors that ours has no use for, with the reason.
+        fixed: its options that no published run changes.
+        layer_losses: losses and matches of the decoder layers, where they are not those of :func:`set_losses`.
     """
+    supervised = layer_losses or set_losses
     return Official(
         # Its own go first, and count where both name a tensor.
         rules={**rules, **RULES, **rules},
@@ -154,12 +159,12 @@ def descendant(
         sizes={**SIZES, **(sizes or {})},
         shape=feature_shape,
         options={**OPTIONS, **(options or {})},
-        fixed=FIXED,
+        fixed={**FIXED, **(fixed or {})},
         batch=batch_of,
         outputs=lambda output, batch, settings: (
             detections(output, settings.loss.aux) | outputs(output, batch, settings)
         ),
-        losses=lambda output, batch, settings: set_losses(output, batch, settings) | losses(output, batch, settings),
+        losses=lambda output, batch, settings: supervised(output, batch, settings) | losses(output, batch, settings),
         uncompared=UNCOMPARED,
     )
 
