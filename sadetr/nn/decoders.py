@@ -1,6 +1,5 @@
 """Decoders of moment queries: DETR's plain one and DAB-DETR's, both as the moment retrieval field publishes them."""
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -168,7 +167,7 @@ class DABDecoderLayer(nn.Module):
 
 
 def dab_layers(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]:
-    """Layers of a decoder, the first of which also adds positions to contents in its cross attention.
+    """Layers of a decoder that start as copies; the first also adds positions to contents in its cross attention.
 
     ``sizes`` (width, heads, feed-forward width, dropout) and ``options`` are those of :class:`DABDecoderLayer`.
     """
@@ -176,15 +175,6 @@ def dab_layers(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]
     for layer in layers[1:]:
         layer.cross_attention.query_position = None
     return layers
-
-
-def dab_layer_copies(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]:
-    """The same layers as copies of the first, as most repositories build them: their biases start equal."""
-    first = DABDecoderLayer(*sizes, first=True, **options)
-    later = [copy.deepcopy(first) for _ in range(1, count)]
-    for layer in later:
-        layer.cross_attention.query_position = None
-    return [first, *later]
 
 
 class AnchorEncoding(nn.Module):

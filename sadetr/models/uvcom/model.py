@@ -12,7 +12,7 @@ from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.models.uvcom.alignment import Aligned, AlignmentHeads, alignment_terms, mean_similarity
 from sadetr.models.uvcom.integration import Inputs, Integrated, Integration, counted
 from sadetr.models.uvcom.settings import UVCOMSettings
-from sadetr.nn.decoders import AnchorEncoding, DABDecoder, Memory, dab_layer_copies, reference_offset
+from sadetr.nn.decoders import AnchorEncoding, DABDecoder, Memory, dab_layers, reference_offset
 from sadetr.nn.layers import xavier_matrices
 from sadetr.nn.positions import clip_positions
 from sadetr.nn.slots import SlotAttention
@@ -56,7 +56,7 @@ class UVCOM(Method):
         self.slot_attention = SlotAttention(width, slots, settings.slot_iterations, padding)
         self.contents = nn.Parameter(torch.empty(settings.num_moment_queries, width))
         nn.init.xavier_uniform_(self.contents)
-        layers = dab_layer_copies(settings.decoder_layers, *sizes)
+        layers = dab_layers(settings.decoder_layers, *sizes)
         self.decoder = DABDecoder(layers, AnchorEncoding(width), reference_offset(width), width)
         self.alignment = AlignmentHeads(width, settings.alignment_width)
         for part in (self.integration, self.slot_attention, self.decoder, self.alignment):
