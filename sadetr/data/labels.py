@@ -64,10 +64,13 @@ class Labels:
         """(Q, L) clips that belong to a window: what L_local asks for, and where the aligned clip is drawn."""
         self.salient = np.zeros((len(queries), longest), bool)
         """(Q, L) clips that saliency pairs take as positive; those outside are negative."""
-        for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
-            relevant = rule.relevant_clips(query, dataset.clip_length)
+        clip_lengths = [
+            dataset.clip_length_in(query.duration, int(length)) for query, length in zip(queries, lengths, strict=True)
+        ]
+        for row, (query, length, clip_length) in enumerate(zip(queries, lengths, clip_lengths, strict=True)):
+            relevant = rule.relevant_clips(query, clip_length)
             self.relevant[row, relevant[relevant < length]] = True
-            clips, labels = rule.clip_labels(query, int(length), dataset.clip_length)
+            clips, labels = rule.clip_labels(query, int(length), clip_length)
             inside = clips < length
             self.saliency[row, clips[inside]] = labels[inside]
             self.salient[row, clips[inside]] = True
@@ -84,7 +87,7 @@ class Labels:
         self.rest_counts = lengths - self.salient_counts
         self.salient_order = _front(self.salient)
         self.rest_order = _front(valid & ~self.salient)
-        self._windows, self._windows_mask = _normalised_windows(queries, lengths, dataset.clip_length)
+        self._windows, self._windows_mask = _normalised_windows(queries, lengths, clip_lengths)
 
     def draw(self, stream: Callable[[str], np.random.Generator]) -> Draws:
         """Make one epoch's choices; ``stream`` gives the private generator of a consumer."""
@@ -213,13 +216,13 @@ def _pick_two(order: IntArray, counts: IntArray, rng: np.random.Generator) -> In
 
 
 def _normalised_windows(
-    queries: Sequence[Query], lengths: IntArray, clip_length: float
+    queries: Sequence[Query], lengths: IntArray, clip_lengths: Sequence[float]
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
     """All windows as ``cw`` of the features' duration L_b x clip length, ends clamped to [0, 1], valid ones first."""
     most = max(len(query.windows) for query in queries)
     spans = np.zeros((len(queries), most, 2), np.float32)
     mask = np.zeros((len(queries), most), bool)
-    for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
+    for row, (query, length, clip_length) in enumerate(zip(queries, lengths, clip_lengths, strict=True)):
         ends = np.clip(query.windows / (length * clip_length), 0, 1)
         # A window beyond the features (one clip short, say) keeps no width and cannot be learned.
         ends = ends[ends[:, 1] > ends[:, 0]]
