@@ -46,7 +46,8 @@ def test_tables_2_and_3_show_a_number_of_each_selection_rule():
         rows = [row for row in table.rows if row.runs]
         for first, second in zip(rows[::2], rows[1::2], strict=True):
             assert (first.runs, first.checkpoint, second.checkpoint) == (second.runs, "best", rule)
-            assert (first.paper, second.paper) == (first.key, None)
+            # CG-DETR's row of Table 3 is of val: its test result stands beside no number.
+            assert (first.paper, second.paper) == (None if first.key == "CG-DETR test" else first.key, None)
     for row in (row for row in table2.rows if row.runs):
         features = {"charades_sta_vgg": "VGG", "charades_sta": "SF+C"}[row.runs[0].setting]
         assert row.labels["Feat."] == features
