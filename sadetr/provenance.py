@@ -30,6 +30,7 @@ EXEMPT = {
     "sadetr.provenance",
     "sadetr.records",
     "sadetr.settings",
+    "sadetr.stream_settings",
     "sadetr.training_settings",
 }
 

@@ -8,60 +8,13 @@ This module and everything it imports stay free of torch.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sadetr.clips import clips_per_label, misfit
 from sadetr.records import Fraction, PositiveFloat, PositiveInt, Record
 from sadetr.shapes import TEMPORAL_FEATURES, FeatureShape
+from sadetr.stream_settings import TokenFiles, VideoStream, Vocabulary, WordVectors
 from sadetr.training_settings import TrainingSettings
-
-
-class VideoStream(Record):
-    """One backbone's clip features: ``<directory>/<vid><suffix>``, an array (clips, width).
-
-    An ``.npz`` archive holds it under ``key``; an ``.npy`` file is the array itself.
-    """
-
-    name: str
-    directory: str
-    width: PositiveInt
-    key: str = "features"
-    suffix: Literal[".npz", ".npy"] = ".npz"
-
-
-class TokenFiles(Record):
-    """Token features of each query: ``<directory>/<prefix><qid>.npz`` with an array (tokens, width) under ``key``."""
-
-    kind: Literal["files"] = "files"
-    directory: str = "clip_text_features"
-    width: PositiveInt = 512
-    key: str = "last_hidden_state"
-    prefix: str = "qid"
-
-    @property
-    def source(self) -> str:
-        """What it is read from, below ``features/<setting>/``."""
-        return self.directory
-
-
-class WordVectors(Record):
-    """Tokens looked up in a text file of word vectors, one line per word: the word, then ``width`` numbers.
-
-    The query is lower-cased and split on white space; unknown words are zero vectors; rows are not normalised,
-    as in CG-DETR.
-    """
-
-    kind: Literal["words"] = "words"
-    file: str = "glove.6B.300d.txt"
-    """Path below ``features/<setting>/``."""
-    width: PositiveInt = 300
-    strip_punctuation: bool = True
-    """Without it every word that carries a punctuation mark is unknown, as in CG-DETR."""
-
-    @property
-    def source(self) -> str:
-        """What it is read from, below ``features/<setting>/``."""
-        return self.file
 
 
 class Postprocess(Record):
@@ -118,6 +71,9 @@ class DatasetSettings(Record):
     it, the length under which they agree (docs/data.md, "Units")."""
     window_overrun: WindowOverrun = WindowOverrun()
     max_video_clips: PositiveInt | None = None
+    max_positions: PositiveInt | None = None
+    """Clips that a longer video is averaged to, each over an equal share of it: VSLNet's 128. A clip of such a video
+    lasts duration / max_positions; there are no labels of single clips then. None: videos stay as long as they are."""
     max_text_tokens: PositiveInt | None = None
     max_windows: PositiveInt = 5
     """Windows per query used in training; a fresh random subset per epoch where there are more."""
@@ -128,7 +84,7 @@ class DatasetSettings(Record):
     train_split: str = "train"
     report_splits: list[str] = Field(default=["val"])
     video_streams: Annotated[list[VideoStream], Field(min_length=1)]
-    text_stream: Annotated[TokenFiles | WordVectors, Field(discriminator="kind")] = TokenFiles()
+    text_stream: Annotated[TokenFiles | WordVectors | Vocabulary, Field(discriminator="kind")] = TokenFiles()
     source_video: str | None = None
     """Where videos were cut from longer ones: a regular expression that matches a whole ``vid`` and whose one group is
     the name of the original. A ``vid`` that it does not match is an original itself; None: all are."""
@@ -174,6 +130,23 @@ class DatasetSettings(Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _averaged_clips_have_no_labels(self) -> "DatasetSettings":
+        if self.max_positions is not None and self.needs_clip_labels:
+            raise ValueError(
+                "max_positions averages clips, and annotators' labels are of single ones: set saliency: window and "
+                "highlights: false, or leave max_positions out"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what a setting does not use and others have no identity by."""
+        values = dump(self)
+        if values.get("max_positions", 0) is None:
+            del values["max_positions"]
+        return values
+
     @property
     def needs_clip_labels(self) -> bool:
         """Whether clips are trained or scored on what annotators said about them."""
@@ -187,6 +160,10 @@ class DatasetSettings(Record):
             label_clip_length=self.label_clip_length,
             window_overrun=self.window_overrun,
         )
+
+    def clip_length_in(self, duration: float, clips: int) -> float:
+        """Seconds per clip of a video of ``duration`` seconds that has ``clips`` in the feature store."""
+        return duration / clips if clips == self.max_positions else self.clip_length
 
     def source_of(self, vid: str) -> str:
         """Name of the video that ``vid`` was cut from; its own where it was not."""
@@ -212,7 +189,9 @@ class DatasetSettings(Record):
     @property
     def feature_shape(self) -> FeatureShape:
         """What a method is built for."""
-        return FeatureShape(self.video_width + TEMPORAL_FEATURES, self.text_stream.width, self.clip_length)
+        text = self.text_stream
+        characters = text.character_numbers if isinstance(text, Vocabulary) else 0
+        return FeatureShape(self.video_width + TEMPORAL_FEATURES, text.width, self.clip_length, characters)
 
 
 class FeatureSettings(Record):

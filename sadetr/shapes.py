@@ -16,3 +16,5 @@ class FeatureShape:
     """d_t, channels of a token."""
     clip_length: float
     """Seconds per clip."""
+    characters: int = 0
+    """Numbers of characters, of padding and of unknown ones included; 0 where the text stream has no characters."""

@@ -112,7 +112,7 @@ def padded(batch: Batch, clips: int = 0, tokens: int = 0, slots: int = 0) -> Bat
     return replace(
         batch,
         **{name: wider(getattr(batch, name), clips) for name in ("video", "video_mask", "saliency", "relevant")},
-        **{name: wider(getattr(batch, name), tokens) for name in ("text", "text_mask")},
+        **{name: wider(getattr(batch, name), tokens) for name in ("text", "text_mask", "characters")},
         **{name: wider(getattr(batch, name), slots) for name in ("spans", "spans_mask")},
     )
 
@@ -139,7 +139,7 @@ def only(batch: Batch, index: int) -> Batch:
         int(getattr(batch, mask)[index].sum()) for mask in ("video_mask", "text_mask", "spans_mask")
     )
     lengths = {"video": clips, "video_mask": clips, "saliency": clips, "relevant": clips}
-    lengths |= {"text": tokens, "text_mask": tokens, "spans": slots, "spans_mask": slots}
+    lengths |= {"text": tokens, "text_mask": tokens, "characters": tokens, "spans": slots, "spans_mask": slots}
     row = slice(index, index + 1)
     values = {field.name: getattr(batch, field.name)[row] for field in fields(batch)}
     return Batch(**values | {name: values[name][:, :length] for name, length in lengths.items()})

@@ -1,12 +1,16 @@
 """The scripts in ``benchmarks/`` run, each on the least that it takes; what they measure is no test's business."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -56,8 +60,62 @@ def test_a_curve_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert [row["epoch"] for row in first + second] == [1, 2]
 
 
+@pytest.fixture(scope="module")
+def dynamics() -> ModuleType:
+    """The script ``dynamics.py`` as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        return importlib.import_module("dynamics")
+
+
+def curves(dynamics: ModuleType, seeds: int, shift: float = 0.0, spread: float = 1.0) -> pd.DataFrame:
+    """Three epochs of random curves, R1@0.5 of the last ``shift`` and ``spread`` away from the others'."""
+    rng = np.random.default_rng(seeds)
+    rows = [
+        ("qd_detr", seed, epoch, *(spread * rng.normal(size=6) + 50 + epoch + (epoch == 3) * shift * np.arange(6)))
+        for seed in range(seeds)
+        for epoch in (1, 2, 3)
+    ]
+    return pd.DataFrame(rows, columns=dynamics.COLUMNS)
+
+
+def test_curves_are_told_apart_by_means_and_by_spreads(dynamics: ModuleType) -> None:
+    theirs = curves(dynamics, 37)
+    same = dynamics.compare(curves(dynamics, 20), theirs)
+    assert same["rejected"] == []
+    assert same["tests"] == 2 * (3 * 6 + 6)
+    assert same["seeds"] == {"ours": 20, "theirs": 37}
+    low, high = same["best"]["mAP"]["difference"]
+    assert low < 0 < high
+    moved = dynamics.compare(curves(dynamics, 20, shift=2.0), theirs)["rejected"]
+    assert "mean: epoch 3/HIT@1" in moved
+    assert not [name for name in moved if "spread" in name or "epoch 1" in name or "epoch 2" in name]
+    wide = dynamics.compare(curves(dynamics, 20, spread=5.0), theirs)["rejected"]
+    assert "spread: epoch 1/train_loss" in wide
+
+
+def test_p_values_are_corrected_as_holm_does(dynamics: ModuleType) -> None:
+    corrected = dynamics.holm([0.01, 0.04, 0.03, 0.005])
+    assert corrected == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_dynamics_are_trained_and_compared(tmp_path: Path, dynamics: ModuleType) -> None:
+    scale = str(FOLDER / "dynamics.yaml")
+    for step in ("generate", "prepare"):
+        where = ["--setting", "qvhighlights", "--scale", scale, "--results", str(tmp_path)]
+        subprocess.run([sys.executable, "-m", "sadetr", step, *where], cwd=ROOT, check=True, capture_output=True)
+    theirs, ours = tmp_path / "theirs.csv", tmp_path / "ours.csv"
+    curves(dynamics, 3).assign(method="moment_detr").to_csv(theirs, index=False)
+    options = ["--method", "moment_detr", "--theirs", str(theirs), "--results", str(tmp_path)]
+    small = ["--seeds", "2", "--epochs", "1", "--processes", "1", "--curves", str(ours)]
+    (line,) = lines("dynamics", *options, *small)
+    assert line["seeds"] == {"ours": 2, "theirs": 3}
+    (again,) = lines("dynamics", *options, "--ours", str(ours))
+    assert again["best"] == line["best"]
+
+
 def test_every_script_is_run_here_and_described() -> None:
     scripts = {path.stem for path in FOLDER.glob("*.py")}
-    assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, "simulated_curves"}
+    assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, "simulated_curves", "dynamics"}
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert not [script for script in scripts if f"## {script}.py" not in page]

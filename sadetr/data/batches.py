@@ -38,7 +38,7 @@ class Split:
         return len(self.queries)
 
     def features(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """Features, masks and ids of videos and originals of the queries ``rows`` (B,)."""
+        """Features, characters, masks and ids of videos and originals of the queries ``rows`` (B,)."""
         video, video_lengths = self._store.gather_video(self._video_rows[rows])
         text, text_lengths = self._store.gather_text(self._text_rows[rows])
         return {
@@ -46,6 +46,7 @@ class Split:
             "video_mask": _valid(video_lengths, video.shape[1]),
             "text": torch.from_numpy(text),
             "text_mask": _valid(text_lengths, text.shape[1]),
+            "characters": torch.from_numpy(self._store.gather_characters(self._text_rows[rows])),
             "video_id": torch.from_numpy(self._video_rows[rows]),
             "source_id": torch.from_numpy(self._sources[rows]),
         }

@@ -57,9 +57,12 @@ class Labels:
         self._lengths = lengths
         self._max_windows = dataset.max_windows
         self._draw_pairs = rule.draw_pairs
+        clip_lengths = [
+            dataset.clip_length_in(query.duration, int(length)) for query, length in zip(queries, lengths, strict=True)
+        ]
         labelled = [
-            _labelled(rule, query, int(length), dataset.clip_length)
-            for query, length in zip(queries, lengths, strict=True)
+            _labelled(rule, query, int(length), clip_length)
+            for query, length, clip_length in zip(queries, lengths, clip_lengths, strict=True)
         ]
         longest = max(int(lengths.max()), *(int(clips.max()) + 1 for clips, _ in labelled))
         self.saliency = np.zeros((len(queries), longest), np.float32)
@@ -69,8 +72,8 @@ class Labels:
         drawn."""
         self.salient = np.zeros((len(queries), longest), bool)
         """(Q, L) clips that saliency pairs take as positive, also beyond the features; their others are negative."""
-        for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
-            relevant = rule.relevant_clips(query, dataset.clip_length)
+        for row, (query, length, clip_length) in enumerate(zip(queries, lengths, clip_lengths, strict=True)):
+            relevant = rule.relevant_clips(query, clip_length)
             self.relevant[row, relevant[relevant < length]] = True
             clips, labels = labelled[row]
             self.saliency[row, clips] = labels
@@ -87,7 +90,7 @@ class Labels:
         self.rest_order = _front(valid & ~self.salient)
         self.least_salient, self.most_salient = np.array([_extremes(*each) for each in labelled]).T
         """(Q,) clips of the lowest and of the highest label among the salient ones."""
-        self._windows, self._windows_mask = _normalised_windows(queries, lengths, dataset.clip_length)
+        self._windows, self._windows_mask = _normalised_windows(queries, lengths, clip_lengths)
 
     def draw(self, stream: Callable[[str], np.random.Generator]) -> Draws:
         """Make one epoch's choices; ``stream`` gives the private generator of a consumer."""
@@ -233,7 +236,7 @@ def _pick_two(order: IntArray, counts: IntArray, rng: np.random.Generator) -> In
 
 
 def _normalised_windows(
-    queries: Sequence[Query], lengths: IntArray, clip_length: float
+    queries: Sequence[Query], lengths: IntArray, clip_lengths: Sequence[float]
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
     """All windows as ``cw`` of the features' duration L_b x clip length, valid ones first.
 
@@ -242,7 +245,7 @@ def _normalised_windows(
     most = max(len(query.windows) for query in queries)
     spans = np.zeros((len(queries), most, 2), np.float32)
     mask = np.zeros((len(queries), most), bool)
-    for row, (query, length) in enumerate(zip(queries, lengths, strict=True)):
+    for row, (query, length, clip_length) in enumerate(zip(queries, lengths, clip_lengths, strict=True)):
         ends = query.windows / (length * clip_length)
         spans[row, : len(ends), 0] = ends.mean(1)
         spans[row, : len(ends), 1] = ends[:, 1] - ends[:, 0]

@@ -1,28 +1,25 @@
 """Preparation: from annotations and feature files in the official layout to a feature store.
 
 Everything is checked here, once: what reaches the store can be trained on without further tests. The steps are those
-of the field's loaders (Moment-DETR, QD-DETR): cut every stream to the first clips, normalise its rows, cut all streams
-to the shortest.
+of the field's loaders (Moment-DETR, QD-DETR): cut every stream to the first clips, cut all streams to the shortest,
+normalise their rows. Between the last two, a setting may have longer videos averaged to a number of positions (VSLNet).
 """
 
-import hashlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from sadetr.data import manifest
 from sadetr.data.annotations import Query, read_annotations, tell
 from sadetr.data.arrays import DAMAGE
+from sadetr.data.characters import characters_of
 from sadetr.data.inputs import Known, Reading
+from sadetr.data.packing import add_query, averaged, create_store, describe_source, normalise_rows, with_progress
 from sadetr.data.places import check_names, present, spelled_otherwise
-from sadetr.data.store import StoreWriter
 from sadetr.data.words import look_up, read_word_vectors, split_words
 from sadetr.disguise import NPY, NPZ, disguise, is_companion
 from sadetr.errors import DataError
@@ -33,11 +30,6 @@ SPACING_TOLERANCE = 0.05
 
 LONG_VIDEO = 40
 """Clips from which on the spacing is tested for itself: two clips more or less are within its tolerance there."""
-
-NORM_EPSILON = 1e-5
-"""Added to the norm, not under the root, as in the field's loaders: an all-zero row stays zero."""
-
-_Item = TypeVar("_Item")
 
 TextReader = Callable[[Query], NDArray[np.float32]]
 """Query -> token features (T, width)."""
@@ -74,21 +66,21 @@ def prepare(
     for stream in dataset.video_streams:
         _check_complete(folder / stream.directory, [f"{vid}{stream.suffix}" for vid in durations])
     texts = TEXT_READERS[dataset.text_stream.kind](dataset, folder, queries)
-    streams = {stream.name: stream.width for stream in dataset.video_streams}
+    characters = characters_of(dataset, queries)
     origin = describe_source(dataset, annotations, fingerprint)
     reading.of(manifest.input_files(dataset, durations, [query.qid for query in queries]))
-    with StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin) as writer:
+    with create_store(out, dataset, features, origin, characters) as writer:
         for vid, duration in with_progress(list(durations.items()), "videos"):
             writer.add_video(vid, read_video(dataset, folder, vid, duration))
         for query in with_progress(queries, "queries"):
-            writer.add_text(query.qid, texts(query)[: dataset.max_text_tokens])
+            add_query(writer, dataset, query, texts(query), characters)
         inputs = reading.finish()
         writer.attach(manifest.FILE, manifest.as_text({name: known.entry for name, known in inputs.items()}))
     return inputs
 
 
 def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float) -> dict[str, NDArray[np.float32]]:
-    """Stream name -> (L, width) of one video: cut, l2-normalised, all streams cut to the shortest.
+    """Stream name -> (L, width) of one video: all streams cut to the shortest, averaged, l2-normalised.
 
     Raises:
         DataError: a file is malformed, or its length fits neither ``duration`` (seconds) nor the other streams.
@@ -98,7 +90,7 @@ def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float
     for stream in dataset.video_streams:
         raw = _read_array(files[stream.name], stream, "clip")
         _check_length(dataset, files[stream.name], len(raw), duration)
-        arrays[stream.name] = normalise_rows(raw[: dataset.max_video_clips])
+        arrays[stream.name] = raw[: dataset.max_video_clips]
     shortest = min(arrays, key=lambda name: len(arrays[name]))
     for name, array in arrays.items():
         if len(array) - len(arrays[shortest]) > dataset.length_tolerance:
@@ -107,7 +99,8 @@ def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float
                 f"of one video may differ by {dataset.length_tolerance} (length_tolerance of the setting). Extract the "
                 "wrong one again with the same clip length."
             )
-    return {name: array[: len(arrays[shortest])] for name, array in arrays.items()}
+    length = len(arrays[shortest])
+    return {name: normalise_rows(averaged(array[:length], dataset.max_positions)) for name, array in arrays.items()}
 
 
 def _check_length(dataset: DatasetSettings, file: Path, clips: int, duration: float) -> None:
@@ -165,14 +158,9 @@ def _word_vectors(dataset: DatasetSettings, folder: Path, queries: Sequence[Quer
 TEXT_READERS: dict[str, Callable[[DatasetSettings, Path, Sequence[Query]], TextReader]] = {
     "files": _token_files,
     "words": _word_vectors,
+    "vocabulary": _word_vectors,
 }
 """Kind of text stream -> what opens it, given the setting's feature folder and all queries."""
-
-
-def normalise_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row divided by (its l2 norm + 1e-5), (n, width) float32."""
-    norms = np.sqrt(np.einsum("nw,nw->n", rows, rows))
-    return rows / (norms[:, None] + np.float32(NORM_EPSILON))
 
 
 def read_queries(annotations: dict[str, Path], rules: AnnotationRules) -> list[Query]:
@@ -294,33 +282,3 @@ def _read_array(file: Path, stream: VideoStream | TokenFiles, row_name: str) -> 
         row = int(np.argmin(finite))
         raise DataError(f"{file}: {row_name} {row} (counted from 0) of {what} holds NaN or infinity. {remedy}")
     return array
-
-
-def describe_source(dataset: DatasetSettings, annotations: dict[str, Path], fingerprint: str) -> dict:
-    """What the manifest says about the source; no paths outside the data root, so that stores can be compared."""
-    return {
-        "preparation": fingerprint,
-        "setting": dataset.name,
-        "clip_length": dataset.clip_length,
-        "max_video_clips": dataset.max_video_clips,
-        "max_text_tokens": dataset.max_text_tokens,
-        "video_sources": [stream.model_dump() for stream in dataset.video_streams],
-        "text_source": dataset.text_stream.model_dump(),
-        "annotations": {
-            split: {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-            for split, file in annotations.items()
-        },
-    }
-
-
-def with_progress(items: Sequence[_Item], noun: str) -> Iterator[_Item]:
-    """Iterate with a progress bar on a terminal, with a line per tenth in a log; both on standard error."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        yield from track(items, description=f"packing {noun}", console=console)
-        return
-    step = max(1, -(-len(items) // 10))
-    for done, item in enumerate(items, start=1):
-        yield item
-        if done % step == 0 or done == len(items):
-            print(f"packing {noun}: {done} of {len(items)}", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ A store is a folder::
     video_offsets.npy    (videos + 1,) int64: video i owns rows offsets[i]:offsets[i + 1] of every stream
     video_names.txt      one vid per line
     text.npy, text_offsets.npy, text_names.txt: the same for the tokens of all queries, named by qid
+    characters.npy       (total_tokens, longest word) uint16, where the setting's tokens are words with characters
 
 Rows are stored as training needs them (cut, l2-normalised), so that a batch is a handful of slices. A batch has the
 precision of the store: halves are made single on the device (:meth:`sadetr.models.interface.Batch.to`), for half the
@@ -16,7 +17,6 @@ memory traffic on the way.
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +24,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sadetr.data.array_writer import ArrayWriter
+from sadetr.data.characters import PADDING
 from sadetr.errors import DataError, StoreError
 from sadetr.files import atomic_folder
 from sadetr.shapes import TEMPORAL_FEATURES
@@ -55,6 +57,7 @@ class FeatureStore:
         self._arrays = arrays
         self._video = [arrays[f"video_{stream}.npy"] for stream in manifest["video_streams"]]
         self._text = [arrays["text.npy"]]
+        self._characters = arrays.get("characters.npy")
         # The offsets are small: in memory they cost no page fault per batch.
         self._video_offsets = np.array(arrays["video_offsets.npy"])
         self._text_offsets = np.array(arrays["text_offsets.npy"])
@@ -146,6 +149,17 @@ class FeatureStore:
         """
         return _gather(self._text, self._text_offsets, rows, 0, out)
 
+    def gather_characters(self, rows: ArrayLike) -> NDArray[np.int64]:
+        """Characters of the tokens of a batch of queries: (B, T, C) as numbers, C of them in the longest word.
+
+        ``rows`` come from :meth:`text_rows`. C is 0 where the setting's tokens have no characters.
+        """
+        if self._characters is None:
+            return np.zeros((len(rows), int(self.text_lengths[rows].max()), 0), np.int64)
+        numbers, _ = _gather([self._characters], self._text_offsets, rows, 0, None)
+        longest = int((numbers != PADDING).sum(-1).max())
+        return numbers[..., :longest].astype(np.int64)
+
     def _rows(self, index: dict[str, int], names: Iterable[str], kind: str) -> NDArray[np.int64]:
         try:
             return np.fromiter((index[name] for name in names), dtype=np.int64)
@@ -159,18 +173,27 @@ class FeatureStore:
 class StoreWriter:
     """Streams features to a store on disk; only the names and offsets are kept in memory. See :meth:`create`."""
 
-    def __init__(self, folder: Path, streams: dict[str, int], text_width: int, dtype: str):
+    def __init__(
+        self, folder: Path, streams: dict[str, int], text_width: int, dtype: str, longest_word: int | None = None
+    ):
         self._folder = folder
-        self._video = {
-            name: _ArrayWriter(folder / f"video_{name}.npy", width, dtype) for name, width in streams.items()
-        }
-        self._text = _ArrayWriter(folder / "text.npy", text_width, dtype)
+        self._video = {name: ArrayWriter(folder / f"video_{name}.npy", width, dtype) for name, width in streams.items()}
+        self._text = ArrayWriter(folder / "text.npy", text_width, dtype)
+        self._characters = (
+            None if longest_word is None else ArrayWriter(folder / "characters.npy", longest_word, "uint16")
+        )
         self._lengths: dict[str, dict[str, int]] = {"video": {}, "text": {}}
 
     @classmethod
     @contextlib.contextmanager
     def create(
-        cls, path: Path | str, streams: dict[str, int], text_width: int, dtype: str, origin: dict[str, Any]
+        cls,
+        path: Path | str,
+        streams: dict[str, int],
+        text_width: int,
+        dtype: str,
+        origin: dict[str, Any],
+        longest_word: int | None = None,
     ) -> Iterator[Self]:
         """Yield a writer; the store appears at ``path`` when the block ends well, and not at all otherwise.
 
@@ -180,12 +203,13 @@ class StoreWriter:
             text_width: channels of one token.
             dtype: "float16" or "float32".
             origin: JSON-serialisable record of where the features come from, kept in the manifest.
+            longest_word: characters of a token at most; None: tokens have no characters.
 
         Raises:
             ResultsError: the folder cannot be written.
         """
         with atomic_folder(path, marker=MANIFEST) as folder:
-            writer = cls(folder, streams, text_width, dtype)
+            writer = cls(folder, streams, text_width, dtype, longest_word)
             try:
                 yield writer
                 writer._finish(origin)
@@ -199,10 +223,14 @@ class StoreWriter:
         for name, writer in self._video.items():
             writer.append(streams[name])
 
-    def add_text(self, qid: int | str, tokens: NDArray[np.float32]) -> None:
-        """Append the tokens of one query, (tokens, width)."""
+    def add_text(
+        self, qid: int | str, tokens: NDArray[np.float32], characters: NDArray[np.uint16] | None = None
+    ) -> None:
+        """Append the tokens of one query, (tokens, width), and their characters, (tokens, longest word), if any."""
         self._add_name("text", str(qid), len(tokens))
         self._text.append(tokens)
+        if self._characters is not None:
+            self._characters.append(characters)
 
     def attach(self, name: str, text: str) -> None:
         """Put a text file into the folder that is not part of what the store is read or verified from."""
@@ -219,68 +247,23 @@ class StoreWriter:
         files = {}
         for kind, lengths in self._lengths.items():
             offsets = np.concatenate([[0], np.cumsum(list(lengths.values()), dtype=np.int64)]).astype(np.int64)
-            writer = _ArrayWriter(self._folder / f"{kind}_offsets.npy", None, "int64")
+            writer = ArrayWriter(self._folder / f"{kind}_offsets.npy", None, "int64")
             writer.append(offsets)
             files[writer.path.name] = writer.finish()
             names = "".join(f"{name}\n" for name in lengths).encode("utf-8")
             (self._folder / f"{kind}_names.txt").write_bytes(names)
             files[f"{kind}_names.txt"] = {"bytes": len(names), "sha256": hashlib.sha256(names).hexdigest()}
-        for writer in [*self._video.values(), self._text]:
+        for writer in self._arrays():
             files[writer.path.name] = writer.finish()
         manifest = {"format_version": FORMAT_VERSION, "video_streams": list(self._video), **origin, "files": files}
         (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
     def _close(self) -> None:
-        for writer in [*self._video.values(), self._text]:
+        for writer in self._arrays():
             writer.close()
 
-
-class _ArrayWriter:
-    """One ``.npy`` file that grows by rows, hashed as it is written."""
-
-    def __init__(self, path: Path, width: int | None, dtype: str):
-        self.path = path
-        self._width = width
-        self._dtype = np.dtype(dtype).newbyteorder("<")
-        self._rows = 0
-        self._hash = hashlib.sha256()
-        self._file = open(path, "wb")  # noqa: SIM115 (lives as long as the writer)
-        self._write_header()
-
-    def _shape(self) -> tuple[int, ...]:
-        return (self._rows,) if self._width is None else (self._rows, self._width)
-
-    def _write_header(self) -> None:
-        # The .npy header leaves room for the first axis to grow, so it can be rewritten in place at the end.
-        self._file.seek(0)
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape()}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def append(self, rows: NDArray) -> None:
-        data = np.ascontiguousarray(rows, dtype=self._dtype)
-        if self._width is not None and data.shape[1:] != (self._width,):
-            raise ValueError(f"{self.path.name}: rows of shape {data.shape[1:]}, expected ({self._width},)")
-        self._file.write(data.data)
-        self._hash.update(data.data)
-        self._rows += len(data)
-
-    def finish(self) -> dict[str, Any]:
-        """Complete the file durably and return its manifest record; the checksum is of the data without header."""
-        self._write_header()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.close()
-        return {
-            "shape": list(self._shape()),
-            "dtype": self._dtype.name,
-            "bytes": self.path.stat().st_size,
-            "sha256": self._hash.hexdigest(),
-        }
-
-    def close(self) -> None:
-        # After a failed write (disk full) closing tries to flush again; the first error is the one to report.
-        with contextlib.suppress(OSError):
-            self._file.close()
+    def _arrays(self) -> list[ArrayWriter]:
+        return [*self._video.values(), self._text, *([] if self._characters is None else [self._characters])]
 
 
 def _gather(

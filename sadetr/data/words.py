@@ -35,7 +35,7 @@ def read_word_vectors(file: Path, words: Iterable[str], width: int) -> Vectors:
     """Vectors of those of ``words`` that the file knows; other lines are only checked for their number of columns.
 
     Args:
-        file: one word per line, then ``width`` numbers, separated by single blanks.
+        file: one word per line, then ``width`` numbers, separated by single blanks; :func:`split_line` reads them.
         words: what is looked up, exactly as written.
         width: numbers per word.
 
@@ -62,13 +62,13 @@ def _look_through(file: Path, wanted: dict[bytes, str], width: int) -> Vectors:
     # The file holds a gigabyte: bytes, a line at a time, and only wanted lines are parsed.
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
-            columns = count_numbers(line)
-            if columns != width:
+            found = split_line(line, width)
+            if found is None:
                 raise DataError(
-                    f"{file}: line {number}: {columns} numbers behind the word, the setting says {width}; use the "
-                    "file that the setting names, correct text_stream.width, or download the file again"
+                    f"{file}: line {number}: {count_numbers(line)} numbers behind the word, the setting says {width}; "
+                    "use the file that the setting names, correct text_stream.width, or download the file again"
                 )
-            word, _, numbers = line.partition(b" ")
+            word, numbers = found
             if word in wanted:
                 vectors.setdefault(wanted[word], parse_vector(file, number, numbers))
     if wanted and not vectors:
@@ -82,6 +82,30 @@ def look_up(words: list[str], vectors: Vectors, width: int) -> NDArray[np.float3
     """(T, width): one row per word as it stands in the file, zeros for unknown ones."""
     unknown = np.zeros(width, np.float32)
     return np.stack([vectors.get(word, unknown) for word in words])
+
+
+def split_line(line: bytes, width: int) -> tuple[bytes, bytes] | None:
+    """The word of a line and the ``width`` numbers behind it; None where there are not as many.
+
+    The word itself holds blanks in some lines of GloVe's table of 840 billion tokens (". . ."): no query has such a
+    word, and none of them ends with what could be a number of a table that is too wide.
+    """
+    columns = count_numbers(line)
+    if columns == width:
+        word, _, numbers = line.partition(b" ")
+        return word, numbers
+    if columns < width:
+        return None
+    word, *numbers = line.rstrip().rsplit(b" ", width)
+    return None if _is_number(word.rpartition(b" ")[2]) else (word, b" ".join(numbers))
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def count_numbers(line: bytes) -> int:

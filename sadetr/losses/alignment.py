@@ -126,3 +126,17 @@ def query_text_contrast(queries: Tensor, text: Tensor, assigned: Tensor, mask: T
     logits = torch.einsum("sbnc,bc->sbn", queries, text.sum(1)) / temperature
     positive = (logits.gather(2, assigned) * mask).sum(-1) / mask.sum(-1)
     return (logits.logsumexp(-1) - positive).mean(1).sum()
+
+
+def clip_contrast(similarity: Tensor, relevant: Tensor, counted: Tensor) -> Tensor:
+    """UVCOM's contrast of the clips of a video: the relevant ones take part in a softmax over all.
+
+    The sum over relevant clips is divided by the number of clips, so that long moments weigh more, as published.
+
+    Args:
+        similarity: (B, L) of clips and their own text.
+        relevant: (B, L) bool, all of them counted.
+        counted: (B, L) bool, clips of the softmax and of the number; all of them, padded ones included, as published.
+    """
+    log_probability = similarity - similarity.masked_fill(~counted, -torch.inf).logsumexp(1, keepdim=True)
+    return -((log_probability * relevant).sum(1) / counted.sum(1)).mean()

@@ -46,15 +46,30 @@ def match(
         SettingsError: a sample has more spans than there are queries.
     """
     cost = _pair_cost(spans, truth, l1_weight, giou_weight)
-    if query_cost is not None:
-        cost = cost + query_cost.unsqueeze(3)
+    return assign(cost if query_cost is None else cost + query_cost.unsqueeze(3), mask)
+
+
+@torch.no_grad()
+def assign(cost: Tensor, mask: Tensor) -> Tensor:
+    """Assign a distinct query to every ground-truth span, at least total cost, whatever the costs are.
+
+    Args:
+        cost: (S, B, N, G) of every query for every span, in S stages.
+        mask: (B, G) bool, valid spans first.
+
+    Returns:
+        (S, B, G) int64 query of each span; 0 at invalid slots.
+
+    Raises:
+        SettingsError: a sample has more spans than there are queries.
+    """
     # A diverged model must reach the check of the loss, not stop the solver.
     cost = cost.nan_to_num(nan=0.0)
-    counts = mask.sum(1).tolist()
-    if max(counts, default=0) > spans.shape[2]:
+    counts, queries = mask.sum(1).tolist(), cost.shape[2]
+    if max(counts, default=0) > queries:
         raise SettingsError(
-            f"{max(counts)} windows cannot have a moment query each of {spans.shape[2]}; raise num_moment_queries of "
-            "the method or lower max_windows of the dataset"
+            f"{max(counts)} windows cannot have a moment query each of {queries}; raise num_moment_queries of the "
+            "method or lower max_windows of the dataset"
         )
     # One span takes its cheapest query; only larger problems need the solver.
     assigned = cost.argmin(2).cpu()
@@ -64,7 +79,7 @@ def match(
             for stage in range(len(costs)):
                 query, span = linear_sum_assignment(costs[stage, sample, :, :count])
                 assigned[stage, sample, torch.from_numpy(span)] = torch.from_numpy(query)
-    return assigned.to(spans.device) * mask
+    return assigned.to(cost.device) * mask
 
 
 @torch.no_grad()

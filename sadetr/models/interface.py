@@ -47,10 +47,16 @@ class Batch:
     source_id: Tensor = None
     """(B,) int64, equal where the videos of two queries were cut from one original (``dataset.source_video``), which
     shows the same people and places in both. Left out, it is ``video_id``: every video is its own original."""
+    characters: Tensor = None
+    """(B, T, C) int64, the number of every character of every word, 0 behind a word's last one, 1 for an unknown one.
+    Left out, C is 0: only text streams of the kind ``vocabulary`` have characters."""
 
     def __post_init__(self) -> None:
         if self.source_id is None:
             object.__setattr__(self, "source_id", self.video_id)
+        if self.characters is None:
+            none = self.text_mask.new_zeros(*self.text_mask.shape, 0, dtype=torch.int64)
+            object.__setattr__(self, "characters", none)
 
     def __len__(self) -> int:
         return self.video.shape[0]

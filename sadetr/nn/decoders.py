@@ -167,7 +167,7 @@ class DABDecoderLayer(nn.Module):
 
 
 def dab_layers(count: int, *sizes: Any, **options: Any) -> list[DABDecoderLayer]:
-    """Layers of a decoder, the first of which also adds positions to contents in its cross attention.
+    """Layers of a decoder that start as copies; the first also adds positions to contents in its cross attention.
 
     ``sizes`` (width, heads, feed-forward width, dropout) and ``options`` are those of :class:`DABDecoderLayer`.
     """
@@ -206,9 +206,17 @@ class CentreEncoding(nn.Module):
     As in :class:`AnchorEncoding`, contents scale the encoding; here in every layer, as they start from the video.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int | None = None, scale_first: bool = True) -> None:
+        """Build the encoding.
+
+        Args:
+            width: d.
+            inner: width inside the perceptron of the position; d unless given.
+            scale_first: whether contents scale the first layer's encoding too. BAM-DETR's do not.
+        """
         super().__init__()
-        self.position = MLP(2 * width, width, width)
+        self.scale_first = scale_first
+        self.position = MLP(2 * width, inner or width, width)
         self.scale = MLP(width, width, width)
         self.reference_width = MLP(width, width, 1)
 
@@ -217,7 +225,9 @@ class CentreEncoding(nn.Module):
         width = content.shape[-1]
         encoded = anchor_positions(anchors, 2 * width).to(content.dtype)
         modulation = self.reference_width(content).sigmoid() / anchors[..., 1:]
-        return self.position(encoded), encoded[..., :width] * self.scale(content) * modulation
+        centre = encoded[..., :width]
+        sine = centre if first and not self.scale_first else centre * self.scale(content)
+        return self.position(encoded), sine * modulation
 
 
 def reference_offset(width: int) -> MLP:

@@ -15,5 +15,5 @@ class GaussianMask(Record):
 
 
 SlotPadding = Literal["shared", "excluded"]
-"""What padded inputs give to slots (EaTR). ``shared`` is published: they give to every slot alike, because their mask
-stands in front of a softmax over slots; predictions depend on the batch. ``excluded``: nothing."""
+"""What padded inputs give to slots (EaTR, UVCOM). ``shared`` is published: they give to every slot alike, because their
+mask stands in front of a softmax over slots; predictions depend on the batch. ``excluded``: nothing."""

@@ -1,10 +1,11 @@
-"""Learned tokens and positions: the token in front of the clips with the clip scores read from it, word positions."""
+"""Learned tokens and positions: the token in front of the clips, the clip scores read from it, tables of positions."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
+from sadetr.errors import SettingsError
 from sadetr.nn.positions import clip_positions
 from sadetr.nn.stochastic import Dropout
 
@@ -55,3 +56,32 @@ class TokenPositions(nn.Module):
     def forward(self, text: Tensor) -> Tensor:
         """(B, T, d) projected words, T at most the size of the table -> (B, T, d)."""
         return self.dropout(self.norm(text + self.table.weight[: text.shape[1]]))
+
+
+class LearnedPositions(nn.Module):
+    """A table of positions that starts at zero."""
+
+    def __init__(self, count: int, width: int, setting: str) -> None:
+        """Build the table.
+
+        Args:
+            count: positions that there are.
+            width: d.
+            setting: that says ``count``, for the error.
+        """
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(count, width))
+        self.setting = setting
+
+    def forward(self, count: int) -> Tensor:
+        """The first ``count`` positions, (count, d).
+
+        Raises:
+            SettingsError: there are fewer.
+        """
+        if count > len(self.table):
+            raise SettingsError(
+                f"{count} clips or words in a sample, but learned positions for {len(self.table)}: raise "
+                f"{self.setting} of the method, or shorten samples by the dataset's max_video_clips or max_text_tokens"
+            )
+        return self.table[:count]

@@ -23,10 +23,11 @@ def compute(fixture: Fixture, method: MethodSettings) -> Values:
     imported = import_weights(tensors, official, model.state_dict())
     batch, values = official.batch(fixture), {}
     model.to(batch.video.dtype).load_state_dict(imported.weights)
-    # Given a step, a model also computes what the authors compute in evaluation and no prediction reads.
-    step = Step(0, 1, torch.Generator())
-    for prefix, training in (("eval_output", False), ("output", True)):
-        output = model.train(training)(batch, step)
+    # Given a step, a model also computes what the authors compute in evaluation and no prediction reads. A fixture says
+    # at which epoch training is, where that makes a difference; evaluation is at the first one.
+    trained_epochs = fixture.meta.get("epoch", 0)
+    for prefix, training, epoch in (("eval_output", False, 0), ("output", True, trained_epochs)):
+        output = model.train(training)(batch, Step(epoch, epoch + 1, torch.Generator()))
         values |= named(prefix, official.outputs(output, batch, settings))
     output = official.losses_at(output, fixture)
     values |= official.losses(output, batch, settings)

@@ -32,7 +32,7 @@ def _video(settings: dict[str, Any]) -> str:
 
 def _text(settings: dict[str, Any]) -> str:
     stream = settings["dataset"]["text_stream"]
-    source = stream["file"] if stream["kind"] == "words" else stream["directory"]
+    source = stream["directory"] if stream["kind"] == "files" else stream["file"]
     word = source.replace(".", "_").partition("_")[0]
     return TEXTS.get(word, word)
 

@@ -175,6 +175,8 @@ def _sizes(settings: RunSettings) -> dict[str, int]:
         f"dataset.video_streams ({streams}, and {TEMPORAL_FEATURES})": shape.video_width,
         f"dataset.text_stream.width ({shape.text_width})": shape.text_width,
     }
+    if shape.characters:
+        sizes[f"dataset.text_stream.characters ({shape.characters} with padding and unknown ones)"] = shape.characters
     return sizes | {f"model.{key} ({value})": value for key, value in _integers(settings) if not _is_depth(key)}
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from sadetr.data.sources import Sources
-from sadetr.data.words import bare_word, count_numbers, parse_vector
+from sadetr.data.words import bare_word, count_numbers, parse_vector, split_line
 from sadetr.disguise import TEXT, disguise
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, WordVectors
@@ -62,10 +62,10 @@ def _read(path: Path, place: str, width: int, wanted: set[str], first_only: bool
     number = 0
     with open(path, "rb") as content:
         for number, line in enumerate(content, 1):
-            first, _, numbers = line.partition(b" ")
+            first, numbers = split_line(line, width) or (line.partition(b" ")[0], None)
             word = first.decode("utf-8", "replace")
-            if (columns := count_numbers(line)) != width:
-                faults.append(Place(place, number, f"{columns} numbers after {word[:20]!r}"))
+            if numbers is None:
+                faults.append(Place(place, number, f"{count_numbers(line)} numbers after {word[:20]!r}"))
             elif word in wanted:
                 known.add(word)
                 try:

@@ -443,7 +443,7 @@ def test_numbers_are_shown_like_the_known_ones() -> None:
     assert shown([1234.5, 2.0], [1234.5, 2.0]) == "1,234.5 / 2"
 
 
-@pytest.mark.parametrize("setting", ["qvhighlights", "charades_sta", "charades_sta_vgg", "tacos"])
+@pytest.mark.parametrize("setting", ["qvhighlights", "charades_sta", "charades_sta_vgg", "tacos", "tacos_glove"])
 def test_official_annotations_have_the_known_statistics(setting: str, official: ScaleSettings, tmp_path: Path) -> None:
     dataset, known = resolve_dataset(setting, "paper"), load_sources(setting)
     folder = SHARED / "annotations" / dataset.annotations_in
@@ -458,7 +458,7 @@ def test_official_annotations_have_the_known_statistics(setting: str, official: 
     assert all(entry.agrees for entry in compared)
 
 
-@pytest.mark.parametrize("setting", ["qvhighlights", "charades_sta", "charades_sta_vgg", "tacos"])
+@pytest.mark.parametrize("setting", ["qvhighlights", "charades_sta", "charades_sta_vgg", "tacos", "tacos_glove"])
 def test_everything_that_a_setting_needs_has_a_known_source(setting: str) -> None:
     dataset, known = resolve_dataset(setting, "paper"), load_sources(setting)
     text = dataset.text_stream

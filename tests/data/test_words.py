@@ -56,6 +56,17 @@ def test_vectors_are_those_of_the_file_and_zeros_for_unknown_words(table: Path) 
     assert read_word_vectors(table, ["caf\u00e9"], 3).keys() == {"caf\u00e9"}
 
 
+def test_words_with_blanks_are_passed_over_and_a_wider_table_is_not(tmp_path: Path) -> None:
+    """GloVe's table of 840 billion tokens has such lines."""
+    path = tmp_path / "table.txt"
+    path.write_text(". . . 7 8 9\nat name@domain.com 4 5 6\nat 1 2 3\n")
+    assert read_word_vectors(path, ["at", "."], 3)["at"].tolist() == [1, 2, 3]
+    assert read_word_vectors(path, ["at", "."], 3).keys() == {"at"}
+    path.write_text("at 1 2 3 4\n")
+    with pytest.raises(DataError, match=r"line 1: 4 numbers .* says 3"):
+        read_word_vectors(path, ["at"], 3)
+
+
 FAULTS = {
     "missing": (None, r"word vectors missing"),
     "narrow line": ("the 1 2 3\nshelf 1 2\n", r"line 2: 2 numbers .* says 3"),

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from sadetr.losses.alignment import (
+    clip_contrast,
     clip_text_logits,
     clip_text_loss,
     inter_loss,
@@ -149,3 +150,15 @@ def test_padded_clips_do_not_count():
     )
     labels = (batch.saliency, batch.video_mask, batch.aligned_clip)
     assert torch.equal(intra_loss(spoiled, *labels), intra_loss(logits, *labels))
+
+
+def test_clips_are_contrasted_with_all_that_count():
+    similarity = torch.tensor([[0.5, -0.2, 0.1, 0.9], [0.3, 0.4, 7.0, -9.0]])
+    relevant = torch.tensor([[True, False, True, False], [False, True, False, False]])
+    short = torch.arange(4) < torch.tensor([[4], [2]])
+    first = sum(math.log(math.exp(x) / sum(math.exp(y) for y in similarity[0])) for x in similarity[0, [0, 2]])
+    second = math.log(1 / (1 + math.exp(-0.1)))
+    assert clip_contrast(similarity, relevant, short).item() == pytest.approx(-(first / 4 + second / 2) / 2, rel=1e-5)
+    everything = torch.ones_like(short)
+    expected = -(similarity.log_softmax(1) * relevant).mean()
+    torch.testing.assert_close(clip_contrast(similarity, relevant, everything), expected)

@@ -30,9 +30,18 @@ def test_a_text_of_another_part_of_the_same_original_is_no_negative():
 
 
 def test_the_least_similar_text_is_one_per_sample():
-    others = least_similar_texts(torch.tensor([[0.9, 0.1, 0.4], [0.3, 0.8, 0.2], [0.5, 0.6, 0.7]]))
-    assert others.source.tolist() == [1, 2, 0]
+    similarity = torch.tensor([[0.9, 0.1, 0.4], [0.3, 0.8, 0.2], [0.5, 0.6, 0.3]])
+    others = least_similar_texts(similarity, torch.ones(3, 3, dtype=torch.bool))
+    assert others.source.tolist() == [1, 2, 2]
     assert others.real.all()
+
+
+def test_the_least_similar_text_is_a_candidate_where_there_is_one():
+    similarity = torch.tensor([[0.9, 0.1, 0.4], [0.3, 0.8, 0.2], [0.5, 0.6, 0.3]])
+    candidates = torch.tensor([[False, False, True], [False, False, False], [True, True, False]])
+    others = least_similar_texts(similarity, candidates)
+    assert others.source[[0, 2]].tolist() == [2, 0]
+    assert others.real.tolist() == [True, False, True]
 
 
 def test_pairs_hold_both_passes_and_take_them_apart_again():

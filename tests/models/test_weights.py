@@ -226,6 +226,13 @@ def test_a_descendant_adds_to_what_its_ancestor_has():
     assert own.unused.keys() == {"old.*", "txt_position_embed.*"}
 
 
+def test_a_descendants_own_names_go_first():
+    rules = {"body.layers.*.bias": "encoder.*.norm1.bias", "class_embed.*": "other_head.*"}
+    own = descendant(rules, lambda *_: {}, lambda *_: {})
+    assert next(name for name, ours in own.rules.items() if ours == "encoder.*.norm1.bias") == "body.layers.*.bias"
+    assert renamed("class_embed.bias", own.rules) == "other_head.bias"
+
+
 def test_a_method_without_official_names_is_an_error():
     with pytest.raises(SettingsError, match="'sa_detr' has no official names"):
         load_official(load_method("sa_detr"))

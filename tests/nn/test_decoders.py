@@ -103,6 +103,11 @@ def test_later_layers_lack_the_position_of_the_content_and_all_have_their_option
     assert all(isinstance(layer.feedforward[1], nn.ReLU) for layer in layers)
 
 
+def test_layers_start_as_copies():
+    first, *later = (layer.self_attention.query.bias for layer in dab_layers(3, WIDTH, HEADS, 24, 0.0))
+    assert all(torch.equal(bias, first) and bias is not first for bias in later)
+
+
 def test_a_head_of_the_model_may_move_the_references_without_being_stored_twice():
     head = reference_offset(WIDTH)
     decoder = DABDecoder(
@@ -170,3 +175,16 @@ def test_the_centre_encoding_lets_the_cross_attention_meet_the_centre_alone():
     wider, _ = encoding(anchors * torch.tensor([1.0, 1.1]), content, True)
     assert (wider - position).abs().max() > 1e-3
     torch.testing.assert_close(encoding(anchors, content, False), (position, sine))
+
+
+def test_contents_need_not_scale_the_first_layers_centre_encoding():
+    encoding = shaken(CentreEncoding(WIDTH, inner=2 * WIDTH, scale_first=False))
+    content = torch.randn(2, 3, WIDTH, dtype=torch.float64)
+    anchors = random_spans(torch.Generator().manual_seed(0), 2, 3).double()
+    modulation = encoding.reference_width(content).sigmoid() / anchors[..., 1:]
+    centre = anchor_positions(anchors, 2 * WIDTH)[..., :WIDTH]
+    (position, first), (same, later) = (encoding(anchors, content, each) for each in (True, False))
+    torch.testing.assert_close(first, centre * modulation)
+    torch.testing.assert_close(later, first * encoding.scale(content))
+    torch.testing.assert_close(same, position)
+    assert encoding.position[0].out_features == 2 * WIDTH

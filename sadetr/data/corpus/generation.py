@@ -187,6 +187,7 @@ def _word_table(dataset: DatasetSettings, corpus: CorpusSettings, model: Feature
 TEXT_WRITERS: dict[str, Callable[[DatasetSettings, CorpusSettings, FeatureModel, Path], TextWriter]] = {
     "files": _token_files,
     "words": _word_table,
+    "vocabulary": _word_table,
 }
 """Kind of text stream -> what writes it."""
 

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query, clip_count
-from sadetr.data.preparation import describe_source, read_queries, video_durations, with_progress
+from sadetr.data.characters import characters_of
+from sadetr.data.packing import add_query, averaged, create_store, describe_source, normalise_rows, with_progress
+from sadetr.data.preparation import read_queries, video_durations
 from sadetr.data.simulation.embedding import WordSpace
 from sadetr.data.simulation.features import VideoModel
 from sadetr.data.simulation.text import TextModel
 from sadetr.data.simulation.timeline import Video
-from sadetr.data.store import StoreWriter
 from sadetr.errors import DataError, ResultsError
 from sadetr.settings import DatasetSettings, FeatureSettings, SimulationSettings
 
@@ -73,18 +74,20 @@ def simulate(
 
     def in_store_type(record: Video) -> dict[str, NDArray]:
         # By torch: numpy takes longer to make halves than the disk to write them.
-        return {name: torch.from_numpy(rows).to(dtype).numpy() for name, rows in video.features(record).items()}
+        made = video.features(record)
+        if dataset.max_positions is not None:
+            made = {name: normalise_rows(averaged(rows, dataset.max_positions)) for name, rows in made.items()}
+        return {name: torch.from_numpy(rows).to(dtype).numpy() for name, rows in made.items()}
 
-    streams = {stream.name: stream.width for stream in dataset.video_streams}
+    characters = characters_of(dataset, queries)
     origin = {"note": NOTE, "simulation": simulation.model_dump(mode="json")}
     origin |= describe_source(dataset, annotations, fingerprint)
-    create = StoreWriter.create(out, streams, dataset.text_stream.width, features.dtype, origin)
-    with create as writer, _one_thread_per_worker():
+    with create_store(out, dataset, features, origin, characters) as writer, _one_thread_per_worker():
         made = _in_order(in_store_type, videos, workers or len(os.sched_getaffinity(0)))
         for record in with_progress(videos, "simulated videos"):
             writer.add_video(record.vid, next(made))
         for query in with_progress(queries, "simulated queries"):
-            writer.add_text(query.qid, text.features(query.query))
+            add_query(writer, dataset, query, text.features(query.query), characters)
 
 
 def annotated_videos(queries: list[Query], dataset: DatasetSettings, simulation: SimulationSettings) -> list[Video]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from sadetr.data.preparation import normalise_rows
+from sadetr.data.packing import normalise_rows
 from sadetr.data.simulation.embedding import WIDTH, Vector, WordSpace, generator
 from sadetr.data.simulation.projection import Projection
 from sadetr.data.simulation.timeline import Video, shown_meaning
@@ -48,7 +48,7 @@ class VideoModel:
         self._channel_scale = np.sqrt(1 + sum(powers))
 
     def features(self, video: Video) -> dict[str, NDArray[np.float32]]:
-        """Stream name -> (clips, width), l2-normalised as :mod:`sadetr.data.preparation` does."""
+        """Stream name -> (clips, width), l2-normalised as :mod:`sadetr.data.packing` does."""
         scene = shown_meaning(video, self._space, self._settings) + self._surroundings(video)
         moving = _motion(scene[MOVES])
         return {name: self._seen(name, scene[LOOKS], moving, video.vid) for name in self._projections}

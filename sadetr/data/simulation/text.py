@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sadetr.data.preparation import normalise_rows
+from sadetr.data.packing import normalise_rows
 from sadetr.data.simulation.embedding import WIDTH, WordSpace, bare, unit
 from sadetr.data.simulation.projection import Projection
 from sadetr.settings import DatasetSettings, WordVectors

@@ -68,6 +68,17 @@ DAB_DECODER = {
     **perceptron("bbox_embed", "offset", 3),
 }
 """QD-DETR's decoder, its norm left out, below whatever it is called on either side."""
+SLOT_ATTENTION = {
+    "norm_inputs.*": "norm_inputs.*",
+    "norm_slots.*": "norm_slots.*",
+    "norm_mlp.*": "norm_mlp.*",
+    "norm_out.*": "norm_out.*",
+    "project_q.*": "query.*",
+    "project_k.*": "key.*",
+    "project_v.*": "value.*",
+    **perceptron("mlp", "mlp", 3),
+}
+"""EaTR's, whose perceptron has two layers, and UVCOM's, whose has three."""
 
 RULES = {
     **below("input_vid_proj", "video_projection", PROJECTION),
@@ -125,29 +136,35 @@ def descendant(
     sizes: Mapping[str, Callable[[Tensors], Any]] | None = None,
     options: Mapping[str, str | Callable[[Given], Any]] | None = None,
     unused: Mapping[str, str] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    layer_losses: OwnValues | None = None,
 ) -> Official:
     """A method's own names on top of the common ones.
 
     Args:
         rules: of its tensors.
         outputs: its values beside :func:`detections`.
-        losses: its losses beside :func:`set_losses`.
+        losses: its losses beside those of the decoder layers.
         sizes: its settings that tensors show.
         options: its settings that options say.
         unused: its tensors that ours has no use for, with the reason.
+        fixed: its options that no published run changes.
+        layer_losses: losses and matches of the decoder layers, where they are not those of :func:`set_losses`.
     """
+    supervised = layer_losses or set_losses
     return Official(
-        rules=RULES | dict(rules),
+        # Its own go first, and count where both name a tensor.
+        rules={**rules, **RULES, **rules},
         unused={**UNUSED, **(unused or {})},
         sizes={**SIZES, **(sizes or {})},
         shape=feature_shape,
         options={**OPTIONS, **(options or {})},
-        fixed=FIXED,
+        fixed={**FIXED, **(fixed or {})},
         batch=batch_of,
         outputs=lambda output, batch, settings: (
             detections(output, settings.loss.aux) | outputs(output, batch, settings)
         ),
-        losses=lambda output, batch, settings: set_losses(output, batch, settings) | losses(output, batch, settings),
+        losses=lambda output, batch, settings: supervised(output, batch, settings) | losses(output, batch, settings),
         uncompared=UNCOMPARED,
     )
 

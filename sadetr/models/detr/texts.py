@@ -38,9 +38,14 @@ def next_source_texts(batch: Batch) -> OtherTexts:
     return OtherTexts(next_texts(batch).source, batch.source_id != batch.source_id.roll(-1))
 
 
-def least_similar_texts(similarity: Tensor) -> OtherTexts:
-    """The text that is least similar to the sample (UVCOM): (B, B) similarity of samples (rows) and texts."""
-    return OtherTexts(similarity.argmin(1), torch.ones(len(similarity), dtype=torch.bool, device=similarity.device))
+def least_similar_texts(similarity: Tensor, candidates: Tensor) -> OtherTexts:
+    """The candidate that is least similar to the sample, which has no negative without any (UVCOM).
+
+    Args:
+        similarity: (B, B) of samples (rows) and texts.
+        candidates: (B, B) bool; all of them, the sample's own text included, as published.
+    """
+    return OtherTexts(similarity.masked_fill(~candidates, torch.inf).argmin(1), candidates.any(1))
 
 
 @dataclass(frozen=True)

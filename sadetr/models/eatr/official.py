@@ -1,7 +1,7 @@
 """What EaTR's authors call everything (jinhyunj/EaTR)."""
 
 from sadetr.losses.saliency import margin_loss
-from sadetr.models.detr.official import ATTENTION, DAB_LAYER, descendant, match_rows
+from sadetr.models.detr.official import ATTENTION, DAB_LAYER, SLOT_ATTENTION, descendant, match_rows
 from sadetr.models.eatr.events import pseudo_events, supervise_events
 from sadetr.models.eatr.model import EaTROutput
 from sadetr.models.eatr.settings import EaTRSettings
@@ -16,16 +16,6 @@ GATED_LAYER = {
     "gate_norm.*": "gate.norm.*",
 }
 """QD-DETR's layer, and the gate that the first layer has."""
-SLOT_ATTENTION = {
-    "norm_inputs.*": "norm_inputs.*",
-    "norm_slots.*": "norm_slots.*",
-    "norm_mlp.*": "norm_mlp.*",
-    "norm_out.*": "norm_out.*",
-    "project_q.*": "query.*",
-    "project_k.*": "key.*",
-    "project_v.*": "value.*",
-    **perceptron("mlp", "mlp", 2),
-}
 
 
 def outputs(output: EaTROutput, batch: Batch, settings: EaTRSettings) -> Values:

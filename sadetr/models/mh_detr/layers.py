@@ -1,4 +1,4 @@
-"""MH-DETR's layers: encoders that pool instead of attending, attention with pooled channels, tables of positions.
+"""MH-DETR's layers: encoders that pool instead of attending, attention with pooled channels.
 
 All are post-norm (source: YoucanBaby/MH-DETR).
 """
@@ -7,40 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sadetr.errors import SettingsError
 from sadetr.nn.attention import MultiHeadAttention
 from sadetr.nn.decoders import Memory
 from sadetr.nn.layers import FeedForward, neighbour_mean
 from sadetr.nn.stochastic import Dropout, DropPath
-
-
-class LearnedPositions(nn.Module):
-    """A table of positions that starts at zero."""
-
-    def __init__(self, count: int, width: int, setting: str) -> None:
-        """Build the table.
-
-        Args:
-            count: positions that there are.
-            width: d.
-            setting: that says ``count``, for the error.
-        """
-        super().__init__()
-        self.table = nn.Parameter(torch.zeros(count, width))
-        self.setting = setting
-
-    def forward(self, count: int) -> Tensor:
-        """The first ``count`` positions, (count, d).
-
-        Raises:
-            SettingsError: there are fewer.
-        """
-        if count > len(self.table):
-            raise SettingsError(
-                f"{count} clips or words in a sample, but learned positions for {len(self.table)}: raise "
-                f"{self.setting} of the method, or shorten samples by the dataset's max_video_clips or max_text_tokens"
-            )
-        return self.table[:count]
 
 
 class PoolingLayer(nn.Module):

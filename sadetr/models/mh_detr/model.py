@@ -10,7 +10,6 @@ from sadetr.models.detr.parts import layer_sizes
 from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.models.mh_detr.layers import (
     ContextLayer,
-    LearnedPositions,
     PooledAttentionLayer,
     PoolingLayer,
     small_matrices,
@@ -19,6 +18,7 @@ from sadetr.models.mh_detr.settings import MHDETRSettings
 from sadetr.nn.attention import FewQueryAttention
 from sadetr.nn.decoders import Memory
 from sadetr.nn.layers import FeatureProjection
+from sadetr.nn.tokens import LearnedPositions
 from sadetr.shapes import FeatureShape
 
 

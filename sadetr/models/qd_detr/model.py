@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sadetr.models.detr.encoders import Stack
+from sadetr.models.detr.encoders import EncodedPairs, Stack, encode_pairs
 from sadetr.models.detr.objective import DetectionOutput, initial_terms, saliency_terms, supervise
 from sadetr.models.detr.parts import QueryAnchors, detection_heads, layer_sizes, projections, token_positions
 from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts, tiled_word_mask
@@ -56,11 +56,11 @@ class QDDETR(Method):
     def forward(self, batch: Batch, step: Step | None = None) -> QDDETROutput:
         """Encode and decode; the pass with the next sample's text only with a ``step``, and never decoded."""
         pairs = TextPairs(None if step is None else OTHERS[self.settings.negatives](batch))
-        encoded, positions = self._encode(batch, pairs)
-        own, other = pairs.split(encoded)
+        encoded = self._encode(batch, pairs)
+        own, other = pairs.split(encoded.values)
         anchors = self.anchors(own[:, 0])
         content = own.new_zeros(*anchors.shape[:2], own.shape[-1])
-        decoded = self.decoder(content, anchors, Memory(own[:, 1:], positions[:, 1:], batch.video_mask))
+        decoded = self.decoder(content, anchors, Memory(own[:, 1:], encoded.positions[:, 1:], batch.video_mask))
         return QDDETROutput.of_layers(
             moved(decoded.starts, self.span_head(decoded.contents)),
             self.label_head(decoded.contents),
@@ -77,23 +77,16 @@ class QDDETR(Method):
         terms |= {name: settings.loss.saliency * term for name, term in saliency.items()}
         return terms | (initial_terms(output.anchors, batch, settings) if settings.anchors.init_loss else {})
 
-    def _encode(self, batch: Batch, pairs: TextPairs) -> tuple[Tensor, Tensor]:
-        """Fuse and encode every video with each of its texts, global token in row 0.
+    def _encode(self, batch: Batch, pairs: TextPairs) -> EncodedPairs:
+        """Fuse and encode every video with each of its texts.
 
         Learned token positions, where they are on, stay those of the sample's own text in both passes, as published.
-
-        Returns:
-            (C B, L+1, d) of the pairs, and (B, L+1, d) positions.
         """
         text = self.text_projection(batch.text)
         places = None if self.token_positions is None else pairs.videos(self.token_positions(text))
-        video = self.video_projection(batch.video)
-        tokens, positions, mask = self.global_token.prepend(video, batch.video_mask)
         visible = torch.cat([self._visible(batch.video_mask, words) for words in pairs.each(batch.text_mask)])
-        clip_positions = pairs.videos(positions[:, 1:])
-        clips = self.fusion(pairs.videos(video), clip_positions, pairs.texts(text), visible, places)
-        values = torch.cat((pairs.videos(tokens[:, :1]), clips), 1)
-        return self.encoder(values, pairs.videos(positions), pairs.videos(mask)), positions
+        video = self.global_token.prepend(self.video_projection(batch.video), batch.video_mask)
+        return encode_pairs(self.fusion, self.encoder, video, text, visible, places, pairs)
 
     def _visible(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
         if self.settings.word_mask == "own":

@@ -1,4 +1,4 @@
-"""Global and local enhance blocks (section 3.2)."""
+"""Global enhance block (section 3.2); the local one is UVCOM's, see :class:`sadetr.nn.convolutions.LocalBlock`."""
 
 from torch import Tensor, nn
 
@@ -21,30 +21,3 @@ class GlobalBlock(nn.Module):
         for layer in self.layers:
             video = layer(video, positions, mask)
         return video
-
-
-class LocalBlock(nn.Module):
-    """Convolutions with kernels 1, 3, 1 around a residual, nothing between them (D18, D21).
-
-    The token in row 0 takes part (D20), so it exchanges with clip 1.
-    """
-
-    def __init__(self, width: int, remask: bool = True) -> None:
-        """Build the block; without ``remask`` it is UVCOM's, where padded rows leak into the last valid ones."""
-        super().__init__()
-        self.remask = remask
-        self.convolutions = nn.Sequential(
-            nn.Conv1d(width, width, 1), nn.Conv1d(width, width, 3, padding=1), nn.Conv1d(width, width, 1)
-        )
-        xavier_matrices(self)
-
-    def forward(self, video: Tensor, mask: Tensor) -> Tensor:
-        """(B, L+1, d) and (B, L+1) mask -> (B, L+1, d); padded rows never reach valid ones.
-
-        The first convolution's bias would turn padded rows into ordinary values that the 3-tap kernel reads, so the
-        rows are masked again behind it.
-        """
-        keep = mask.unsqueeze(1).to(video.dtype)
-        inner = self.convolutions[0](video.transpose(1, 2) * keep)
-        inner = inner * keep if self.remask else inner
-        return video + self.convolutions[2](self.convolutions[1](inner)).transpose(1, 2)

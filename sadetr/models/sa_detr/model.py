@@ -9,12 +9,13 @@ from sadetr.models.detr.parts import QueryAnchors
 from sadetr.models.detr.texts import TextPairs, next_video_texts
 from sadetr.models.interface import Batch, LossTerms, Method, Shown, Step
 from sadetr.models.sa_detr.aligner import ModalAligner
-from sadetr.models.sa_detr.enhance import GlobalBlock, LocalBlock
+from sadetr.models.sa_detr.enhance import GlobalBlock
 from sadetr.models.sa_detr.initializer import NoiseGroups, noise_groups, self_attention_bias
 from sadetr.models.sa_detr.objective import objective
 from sadetr.models.sa_detr.output import SADETROutput
 from sadetr.models.sa_detr.refiner import SpanAwareRefiner, VideoContext
 from sadetr.models.sa_detr.settings import SADETRSettings
+from sadetr.nn.convolutions import LocalBlock
 from sadetr.nn.layers import InputProjection, masked_mean
 from sadetr.nn.tokens import FusionToken, HighlightHead
 from sadetr.shapes import FeatureShape

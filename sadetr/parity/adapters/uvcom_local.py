@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sadetr.models.sa_detr.enhance import LocalBlock
+from sadetr.nn.convolutions import LocalBlock
 from sadetr.parity.fixture import Fixture, gradients, named
 
 

@@ -1,0 +1,1 @@
+"""BAM-DETR (Lee, Byun, ECCV 2024)."""

@@ -1,0 +1,1 @@
+"""UVCOM (Xiao, Luo, Liu, Ma, Bian, Ji, Yang, Li, CVPR 2024)."""

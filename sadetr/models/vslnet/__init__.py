@@ -1,0 +1,1 @@
+"""VSLNet (Zhang, Sun, Jing, Zhou, ACL 2020)."""
