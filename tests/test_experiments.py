@@ -58,6 +58,16 @@ def test_table_1_names_the_published_test_submissions():
     assert [entry.name for entry in load_experiment("table1", "paper").rescored] == ["tr_detr_test", "cg_detr_test"]
 
 
+def test_figure_4_compares_with_cg_detr_as_the_paper_does():
+    figure = load_experiment("figure4", "paper")
+    assert [str(row.runs[0]) for row in figure.rows if row.runs] == [
+        "qvhighlights/sa_detr/full/seed2018",
+        "qvhighlights/sa_detr/baseline/seed2018",
+        "qvhighlights/cg_detr/full/seed2018",
+    ]
+    assert [row.rescored.name for row in figure.rows if row.rescored] == ["cg_detr_val"]
+
+
 EXPERIMENT = """
 kind: table
 number: 1

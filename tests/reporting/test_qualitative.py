@@ -13,7 +13,7 @@ from sadetr.data.annotations import Query, write_annotations
 from sadetr.errors import DataError, ResultsError, SettingsError
 from sadetr.evaluation.moment_retrieval import FULL, score_moments
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, write_predictions
-from sadetr.experiments import Experiment, Predictions, Row
+from sadetr.experiments import Experiment, Predictions, Row, RunId
 from sadetr.reporting.command import figure_command
 from sadetr.reporting.figures import write_figure
 from sadetr.reporting.frames import ASPECT, read_frames
@@ -99,6 +99,23 @@ def test_the_other_predictor_does_not_change_the_choice(generated, experiment, s
     both = panels(experiment, generated, source(generated, full=SHIFTS, plain=[0.0] * QUERIES))
     assert [panel.query.qid for panel in alone] == [panel.query.qid for panel in both]
     assert [panel.predictions[1].windows is None for panel in alone] == [True] * 3
+
+
+def test_another_method_is_a_predictor_like_any_other(generated, experiment, source):
+    """As CG-DETR beside SA-DETR in the paper: its windows, and its saliency in the same video."""
+    run = RunId("qvhighlights", "cg_detr", "full", 2018)
+    compared = replace(experiment.rows[1], labels={"Method": "CG-DETR"}, runs=(run,))
+    experiment = replace(experiment, rows=(experiment.rows[0], compared))
+    results = source(generated, full=SHIFTS)
+    rows = [prediction(query(index), 1.0) for index in range(QUERIES)]
+    for number, row in enumerate(rows):
+        row[SALIENCY] = [float(clip == number) for clip in range(25)]
+    write_predictions(results.layout.run(run).prediction("best", "val"), rows)
+    first, second = panels(experiment, generated, results, ["103"])[0].predictions
+    assert (first.label, second.label) == ("SA-DETR", "CG-DETR")
+    np.testing.assert_array_equal(second.windows, query(3).windows + 1)
+    assert second.saliency.argmax() == 3
+    assert not np.array_equal(first.saliency, second.saliency)
 
 
 def test_one_query_is_shown_once():
