@@ -17,7 +17,7 @@ def overlap_targets(ious: Tensor, lowest: float, highest: float, bias: float) ->
 
 
 def best_overlap(candidates: Tensor, windows: Tensor, mask: Tensor) -> Tensor:
-    """Best IoU of each of (K, 2) ``se`` candidates with the (B, G, 2) ``se`` windows, (B, G) True at valid -> (B, K)."""
+    """Best IoU of (K, 2) ``se`` candidates with (B, G, 2) ``se`` windows, (B, G) mask True at valid ones -> (B, K)."""
     overlaps = iou(candidates.unsqueeze(1), windows.unsqueeze(1))
     return overlaps.masked_fill(~mask.unsqueeze(1), 0.0).amax(2)
 

@@ -60,7 +60,7 @@ class TwoDTAN(Method):
         return TwoDTANOutput(spans, logits.sigmoid(), saliency, logits=logits)
 
     def positions(self, batch: Batch) -> Tensor:
-        """Project clips, without the temporal endpoint features, and average them onto the map's (B, N, d) positions."""
+        """(B, N, d) positions of the map, averaged from projected clips without the temporal endpoint features."""
         clips = batch.video[..., :-TEMPORAL_FEATURES]
         sampled = position_means(clips, batch.video_mask, self.settings.sampled_clips)
         projected = pointwise(self.clip_projection, sampled).relu()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sadetr.errors import ResultsError, SettingsError
+from sadetr.errors import SettingsError
 from sadetr.models.interface import Batch
 from sadetr.models.official import Given, Official, Tensors, Values, depth, size
 from sadetr.models.two_d_tan.model import TwoDTANOutput, overlap_loss

@@ -1,6 +1,6 @@
 """2D-TAN's settings: the authors' values for Charades-STA (microsoft/VideoX, 2D-TAN-16x16-K5L8-pool)."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -34,9 +34,9 @@ class TwoDTANSettings(Record):
     """Positions that a video's clips are averaged onto, before they are projected."""
     positions: PositiveInt = 16
     """Side N of the map, of which ``sampled_clips`` is a multiple; 128 on TACoS."""
-    scales: Annotated[list[PositiveInt], Field(min_length=1)] = [16]
-    """Lengths of candidates per scale: scale s has moments that start and grow by 2^s positions. [16, 8, 8, 8] on TACoS,
-    [16] is every moment of 16 positions."""
+    scales: list[PositiveInt] = Field(default=[16], min_length=1)
+    """Lengths of candidates per scale: moments of scale s start and grow by 2^s positions. [16] is every moment of 16
+    positions; [16, 8, 8, 8] on TACoS."""
     candidates: Literal["pooled", "convolved"] = "pooled"
     """How a moment is made from shorter ones: by their maximum, or by a convolution, the authors' alternative."""
     text_layers: PositiveInt = 3
