@@ -122,7 +122,7 @@ class MapConvolutions(nn.Module):
         for layer, convolution in enumerate(self.convolutions):
             reads, read_by, counts = (getattr(self, f"{name}{layer}") for name in ("reads", "read_by", "counts"))
             kernel = convolution.weight.permute(2, 3, 1, 0).flatten(0, 1)
-            values = _GatheredConvolution.apply(values, kernel, reads, read_by) + convolution.bias
+            values = _CellConvolution.apply(values, kernel, reads, read_by) + convolution.bias
             values = values.relu() / counts.to(values.dtype).unsqueeze(1)
         return values
 
@@ -153,35 +153,60 @@ def neighbours(cells: Cells, among: Cells, kernel: int) -> Cells:
     return index[found[..., 0], found[..., 1]]
 
 
-class _GatheredConvolution(torch.autograd.Function):
-    """Convolution of (B, n, d_in) cells into (B, m, d_out): each reads ``reads`` (m, k) of them by (k, d_in, d_out).
+class _CellConvolution(torch.autograd.Function):
+    """Convolution of (B, n, d_in) cells into (B, m, d_out) by a (k, d_in, d_out) kernel.
 
-    Nothing that is gathered is kept for the gradients, which gather anew: in training that would be k copies of every
-    layer's cells.
+    Each result reads ``reads`` (m, k) of the cells, and each cell is ``read_by`` (n, k) of the results. Gathering makes
+    k copies of the cells; none is kept for the gradients, which gather anew.
     """
 
     @staticmethod
     def forward(ctx, values: Tensor, kernel: Tensor, reads: Tensor, read_by: Tensor) -> Tensor:
         ctx.save_for_backward(values, kernel, reads, read_by)
-        return _gathered_product(values, kernel, reads)
+        return _product(values, kernel, reads, read_by)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         values, kernel, reads, read_by = ctx.saved_tensors
-        of_values = _gathered_product(gradient, kernel.transpose(1, 2), read_by)
-        of_kernel = torch.zeros_like(kernel).flatten(0, 1)
-        for sample, rows, gathered in _portions(values, reads):
-            of_kernel.addmm_(gathered.T, gradient[sample, rows])
-        return of_values, of_kernel.view_as(kernel), None, None
+        of_values = _product(gradient, kernel.transpose(1, 2), read_by, reads)
+        if len(read_by) < len(reads):
+            of_kernel = _correlation(gradient, values, read_by).transpose(1, 2)
+        else:
+            of_kernel = _correlation(values, gradient, reads)
+        return of_values, of_kernel, None, None
 
 
-def _gathered_product(values: Tensor, kernel: Tensor, reads: Tensor) -> Tensor:
-    """(B, n, d_in) cells, (k, d_in, d_out) kernel and (m, k) indices -> (B, m, d_out)."""
+def _product(values: Tensor, kernel: Tensor, reads: Tensor, read_by: Tensor) -> Tensor:
+    """The convolution, multiplied where there are fewer cells: at those that read, or at those that are read."""
+    if len(read_by) < len(reads):
+        return _spread_product(values, kernel, read_by, len(reads))
     matrix = kernel.flatten(0, 1)
     product = values.new_empty(len(values), len(reads), matrix.shape[1])
     for sample, rows, gathered in _portions(values, reads):
         torch.mm(gathered, matrix, out=product[sample, rows])
     return product
+
+
+def _spread_product(values: Tensor, kernel: Tensor, read_by: Tensor, count: int) -> Tensor:
+    """The same of (B, n, d_in) cells, each added to the ``read_by`` (n, k) of ``count`` results."""
+    matrix = kernel.transpose(0, 1).flatten(1)
+    # The last row is for places where there is no result.
+    product = values.new_zeros(len(values), count + 1, kernel.shape[2])
+    portion = min(max(1, GATHERED // matrix.shape[1]), len(read_by))
+    memory = values.new_empty(portion, matrix.shape[1])
+    for cells, result in zip(values, product, strict=True):
+        for some, targets in zip(cells.split(portion), read_by.split(portion), strict=True):
+            spread = torch.mm(some, matrix, out=memory[: len(some)])
+            result.index_add_(0, targets.flatten(), spread.view(-1, kernel.shape[2]))
+    return product[:, :-1]
+
+
+def _correlation(values: Tensor, others: Tensor, reads: Tensor) -> Tensor:
+    """Sum over (B, m, d_out) others of each times the cells of (B, n, d_in) that it ``reads`` -> (k, d_in, d_out)."""
+    total = values.new_zeros(reads.shape[1] * values.shape[2], others.shape[2])
+    for sample, rows, gathered in _portions(values, reads):
+        total.addmm_(gathered.T, others[sample, rows])
+    return total.unflatten(0, (reads.shape[1], -1))
 
 
 def _portions(values: Tensor, reads: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
@@ -190,10 +215,10 @@ def _portions(values: Tensor, reads: Tensor) -> Iterator[tuple[int, slice, Tenso
     All portions are of one sample each and lie in the same memory: fresh pages cost more than what is written there.
     """
     padded = functional.pad(values, (0, 0, 0, 1))
-    count = min(max(1, GATHERED // (reads.shape[1] * values.shape[2])), len(reads))
-    memory = values.new_empty(count * reads.shape[1], values.shape[2])
+    portion = min(max(1, GATHERED // (reads.shape[1] * values.shape[2])), len(reads))
+    memory = values.new_empty(portion * reads.shape[1], values.shape[2])
     for sample, cells in enumerate(padded):
-        for start in range(0, len(reads), count):
-            some = reads[start : start + count]
+        for start in range(0, len(reads), portion):
+            some = reads[start : start + portion]
             gathered = torch.index_select(cells, 0, some.flatten(), out=memory[: some.numel()])
-            yield sample, slice(start, start + count), gathered.view(len(some), -1)
+            yield sample, slice(start, start + portion), gathered.view(len(some), -1)
