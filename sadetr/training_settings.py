@@ -16,18 +16,25 @@ class ScheduleSettings(Record):
     """Learning rate over the epochs (D59): constant for ``hold_epochs``, then as ``shape`` says.
 
     ``linear`` and ``cosine`` fall to 0 at the end, ``step`` multiplies once, ``milestones`` as often as there are some,
-    ``constant`` never. A key that the shape does not read has no effect: layers below may have set it for another one.
+    ``constant`` never, and ``plateau`` whenever a validation loss has not become better for long. A key that the shape
+    does not read has no effect: layers below may have set it for another one.
     """
 
-    shape: Literal["linear", "cosine", "step", "milestones", "constant"] = "linear"
+    shape: Literal["linear", "cosine", "step", "milestones", "constant", "plateau"] = "linear"
     hold_epochs: NonNegativeInt = 40
     """Epochs at the full rate, where the shape is ``linear``, ``cosine`` or ``step``."""
     step_factor: Fraction = 0.1
-    """What the rate is multiplied by: after ``hold_epochs`` (``step``) or at each of ``milestones``."""
+    """What the rate is multiplied by: after ``hold_epochs`` (``step``), at each of ``milestones``, on a ``plateau``."""
     milestones: list[PositiveInt] = Field(default_factory=list)
     """Finished epochs after which the rate is multiplied: [80, 160] in BAM-DETR and UniVTG."""
     warmup_epochs: NonNegativeInt = 0
     """Epochs W in which the rate rises: to (e + 1) / W of what ``shape`` says in epoch e from 0, as in UniVTG."""
+    patience: NonNegativeInt = 20
+    """Epochs in a row whose loss is not better that a ``plateau`` bears; behind one more the rate is multiplied."""
+    better: Literal["lower", "higher"] = "lower"
+    """Which loss is the better one of a ``plateau``: the higher for 2D-TAN's authors, who hand over its negative."""
+    watched_split: str = "val"
+    """Split whose loss a ``plateau`` watches: the objective's mean over batches, behind every epoch."""
     unit: Literal["epoch", "step"] = "epoch"
     """Whether the rate changes from epoch to epoch, or from step to step, as in VSLNet."""
 

@@ -46,6 +46,7 @@ class Trainer:
         self._epochs: TrainingEpochs = train.training_epochs(
             self._settings.batch_size, self._streams, self._settings.bucket_batches
         )
+        self._watched = self._watched_epochs(validation)
         self._batches = math.ceil(len(train) / self._settings.batch_size)
         self._parameters = list(model.parameters())
         self._device = self._parameters[0].device
@@ -63,7 +64,7 @@ class Trainer:
             while self.state.epoch < self._settings.epochs:
                 started = time.perf_counter()
                 row = self._train_epoch(self.state.epoch, report)
-                row |= self._validate(self.state.epoch)
+                row |= self._watched_loss(self.state.epoch) | self._validate(self.state.epoch)
                 row["seconds"] = time.perf_counter() - started
                 self._update(row)
                 report.epoch(row)
@@ -78,7 +79,7 @@ class Trainer:
         totals: dict[str, torch.Tensor] = {}
         diagnosed: dict[str, Any] = {}
         for index, batch in enumerate(self._epochs.epoch(epoch)):
-            self._set_rate(learning_rate(self._settings, epoch, index, self._batches))
+            self._set_rate(self._rate(epoch, index))
             diagnosis = diagnosed if index == 0 and self._is_diagnosed(epoch) else None
             columns = self._step(batch.to(self._device), step, diagnosis)
             # Sums stay on the device: reading them here would wait for the GPU in every step.
@@ -94,8 +95,12 @@ class Trainer:
                 f"training diverged in epoch {epoch + 1}: {broken} is not finite. Lower training.learning_rate or "
                 "check the features with `prepare`; the state before this epoch is kept."
             )
-        first = learning_rate(self._settings, epoch, 0, self._batches)
-        return {"epoch": epoch + 1, "learning_rate": first, "loss": loss} | columns | diagnosed
+        return {"epoch": epoch + 1, "learning_rate": self._rate(epoch), "loss": loss} | columns | diagnosed
+
+    def _rate(self, epoch: int, step: int = 0) -> float:
+        name = self._loss_column
+        watched = [row[name] for row in self.state.history if name in row]
+        return learning_rate(self._settings, epoch, step, self._batches, watched)
 
     def _set_rate(self, rate: float) -> None:
         for group in self._optimiser.param_groups:
@@ -116,6 +121,35 @@ class Trainer:
         self._optimiser.step()
         columns = {f"loss/{name}": value for name, value in terms.items()}
         return columns | {f"monitor/{name}": value for name, value in getattr(terms, "monitors", {}).items()}
+
+    @property
+    def _loss_column(self) -> str:
+        return f"{self._settings.schedule.watched_split}/loss"
+
+    def _watched_epochs(self, splits: dict[str, Split]) -> TrainingEpochs | None:
+        """The split that a schedule watches, with labels as in training; None for all other schedules."""
+        schedule = self._settings.schedule
+        if schedule.shape != "plateau":
+            return None
+        if schedule.watched_split not in splits:
+            raise SettingsError(
+                f"training.schedule.watched_split: {schedule.watched_split!r} is no split of the benchmark setting, "
+                f"which has {', '.join(splits)}; name one of these, or another shape than 'plateau'"
+            )
+        return splits[schedule.watched_split].training_epochs(self._settings.batch_size, self._streams)
+
+    def _watched_loss(self, epoch: int) -> dict[str, float]:
+        """The objective on the watched split, without dropout: the mean over batches, the same ones in every epoch."""
+        if self._watched is None:
+            return {}
+        self._model.eval()
+        step = Step(epoch, self._settings.epochs, self._streams.torch("watched loss", 0))
+        losses = []
+        for batch in self._watched.epoch(0):
+            moved = batch.to(self._device)
+            with torch.no_grad():
+                losses.append(sum(self._model.objective(self._model(moved, step), moved).values()).item())
+        return {self._loss_column: sum(losses) / len(losses)}
 
     def _is_diagnosed(self, epoch: int) -> bool:
         every = self._settings.diagnostics

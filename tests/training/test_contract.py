@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sadetr.configuration import load_scale
 from sadetr.data.store import FeatureStore
+from sadetr.errors import SettingsError
 from sadetr.evaluation.moment_retrieval import pairwise_iou
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import evaluate
@@ -101,8 +102,9 @@ def test_whoever_predicts_later_ranks_as_the_run_did(workspace, ranked):
         {"decayed": "matrices", "weight_decay": 0.1},
         {"schedule": ScheduleSettings(hold_epochs=0, warmup_epochs=2, unit="step")},
         {"schedule": ScheduleSettings(shape="milestones", milestones=[1, 2])},
+        {"schedule": ScheduleSettings(shape="plateau", patience=0, better="higher", step_factor=0.3)},
     ],
-    ids=["adam", "matrices", "steps", "milestones"],
+    ids=["adam", "matrices", "steps", "milestones", "plateau"],
 )
 def test_every_optimiser_and_schedule_resumes_with_the_same_bits(workspace, finished, tmp_path, monkeypatch, training):
     settings = workspace.settings(**training)
@@ -142,6 +144,21 @@ def test_every_step_has_its_rate(workspace, monkeypatch):
     expected = [rate * min((step + 1) / 6, 1) * (1 - step / 9) for step in range(9)]
     assert [value for (value,) in used] == pytest.approx(expected)
     assert [row["learning_rate"] for row in state.history] == pytest.approx(expected[::3])
+
+
+def test_a_plateau_is_of_the_loss_on_the_split_that_is_watched(workspace):
+    """That loss rises with the epochs here, so that only the first one is the best."""
+    schedule = ScheduleSettings(shape="plateau", patience=1, step_factor=0.5)
+    settings = workspace.settings(schedule=schedule, epochs=6)
+    splits, state = {name: workspace.split(name) for name in ("train", "val")}, TrainingState("x")
+    for _ in Trainer(Counting(), settings, splits["train"], splits, state).epochs():
+        pass
+    assert [int(row["val/loss"]) for row in state.history] == [0, 1, 2, 4, 5, 6]
+    rate = settings.training.learning_rate
+    assert [row["learning_rate"] / rate for row in state.history] == [1, 1, 1, 0.5, 0.5, 0.25]
+    elsewhere = workspace.settings(schedule=schedule.model_copy(update={"watched_split": "dev"}))
+    with pytest.raises(SettingsError, match=r"watched_split: 'dev'.*train, val"):
+        Trainer(Counting(), elsewhere, splits["train"], splits, TrainingState("x"))
 
 
 @dataclass(frozen=True)

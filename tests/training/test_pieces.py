@@ -102,6 +102,24 @@ def test_vslnets_rate_falls_with_every_step():
     assert values == pytest.approx(torchs(torch.optim.lr_scheduler.LinearLR, 700, **options))
 
 
+@pytest.mark.parametrize("better", ["lower", "higher"])
+@pytest.mark.parametrize("patience", [0, 2])
+def test_a_plateau_multiplies_as_torchs(better, patience):
+    """Handed the negative loss, as 2D-TAN's authors do, PyTorch's waits for it to rise."""
+    losses = np.random.default_rng(3).uniform(0.9, 1.1, 60).cumprod().tolist()
+    losses[20:24] = [losses[20] * share for share in (1, 1 - 5e-5, 1 + 5e-5, 1)]
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=8.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.8, patience=patience)
+    schedule = ScheduleSettings(shape="plateau", step_factor=0.8, patience=patience, better=better)
+    settings, rates = TrainingSettings(epochs=60, learning_rate=8.0, schedule=schedule), []
+    for epoch, loss in enumerate(losses):
+        rates.append(learning_rate(settings, epoch, watched=losses[:epoch]))
+        assert rates[-1] == pytest.approx(optimiser.param_groups[0]["lr"])
+        theirs.step(loss if better == "lower" else -loss)
+    assert rates[0] == 8.0
+    assert 1 < len(set(rates)) < 60
+
+
 def test_steps_fill_the_epochs():
     """Whatever the shape: at an epoch's first step the rate is the epoch's, but for the warm-up, which is finer."""
     for shape in ("linear", "cosine", "step", "milestones", "constant"):

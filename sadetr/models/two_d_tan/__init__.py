@@ -1,0 +1,1 @@
+"""2D-TAN (Zhang, Peng, Fu, Luo, AAAI 2020)."""
