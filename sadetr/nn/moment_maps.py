@@ -6,6 +6,7 @@ position j. Cells with i > j are no moments, and of long moments only some are c
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -94,37 +95,40 @@ class ConvolvedCandidates(nn.Module):
         return torch.cat(found, 2).transpose(1, 2)
 
 
-class MapConvolutions(nn.Module):
+class MapConvolution(nn.Module):
+    """One convolution over the map, a ReLU, and a division by the number of cells with content under the kernel."""
+
+    def __init__(self, read: Cells, computed: Cells, width: int, kernel: int) -> None:
+        """``read`` are the cells that there are, ``computed`` those that are wanted."""
+        super().__init__()
+        self.convolution = nn.Conv2d(width, width, kernel)
+        reads = neighbours(computed, read, kernel)
+        # The cell at a place of a cell's kernel has that cell at the opposite place of its own.
+        read_by = neighbours(read, computed, kernel)[:, ::-1]
+        self.register_buffer("reads", torch.from_numpy(reads), persistent=False)
+        self.register_buffer("read_by", torch.from_numpy(read_by.copy()), persistent=False)
+        self.register_buffer("counts", (self.reads < len(read)).sum(1, keepdim=True), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(B, n, d) cells that there are -> (B, m, d) wanted ones."""
+        kernel = self.convolution.weight.permute(2, 3, 1, 0).flatten(0, 1)
+        values = _CellConvolution.apply(values, kernel, self.reads, self.read_by) + self.convolution.bias
+        return values.relu() / self.counts.to(values.dtype)
+
+
+class MapConvolutions(nn.Sequential):
     """Convolutions over the map: (B, K, d) candidates -> (B, K, d).
 
-    Each is followed by a ReLU and a division by the number of cells with content under its kernel. Every layer spreads
-    content into cells around the candidates, which the next ones read; on a padded map that is 2D-TAN's. Here layer l
-    of n computes only cells that have content, within l kernels of a candidate, and that a candidate reads in the end,
-    within n - l kernels.
+    Every layer spreads content into cells around the candidates, which the next ones read; on a padded map that is
+    2D-TAN's. Here layer l of n computes only cells that have content, within l kernels of a candidate, and that a
+    candidate reads in the end, within n - l kernels.
     """
 
     def __init__(self, cells: Cells, width: int, kernel: int, layers: int) -> None:
         """``kernel`` is odd; see the class."""
-        super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(width, width, kernel) for _ in range(layers))
         reach = [min(layer, layers - layer) * (kernel // 2) for layer in range(layers + 1)]
-        computed = [cells if radius == 0 else surrounding(cells, radius) for radius in reach]
-        for layer in range(layers):
-            reads = neighbours(computed[layer + 1], computed[layer], kernel)
-            # The cell at a place of a cell's kernel has that cell at the opposite place of its own.
-            read_by = neighbours(computed[layer], computed[layer + 1], kernel)[:, ::-1]
-            counts = (reads < len(computed[layer])).sum(1)
-            for name, table in (("reads", reads), ("read_by", read_by), ("counts", counts)):
-                self.register_buffer(f"{name}{layer}", torch.from_numpy(table.copy()), persistent=False)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """See the class."""
-        for layer, convolution in enumerate(self.convolutions):
-            reads, read_by, counts = (getattr(self, f"{name}{layer}") for name in ("reads", "read_by", "counts"))
-            kernel = convolution.weight.permute(2, 3, 1, 0).flatten(0, 1)
-            values = _CellConvolution.apply(values, kernel, reads, read_by) + convolution.bias
-            values = values.relu() / counts.to(values.dtype).unsqueeze(1)
-        return values
+        held = [surrounding(cells, radius) if radius else cells for radius in reach]
+        super().__init__(*(MapConvolution(read, computed, width, kernel) for read, computed in pairwise(held)))
 
 
 def surrounding(cells: Cells, radius: int) -> Cells:

@@ -66,13 +66,13 @@ def test_a_convolved_candidate_reads_its_positions_and_no_others(positions, scal
 
 def whole_map(model, values, cells, positions, kernel):
     """What 2D-TAN's authors compute: the map padded once by all that its layers take away, and shrinking."""
-    layers = len(model.convolutions)
+    layers = len(model)
     grid = values.new_zeros(len(values), values.shape[2], positions, positions)
     grid[:, :, cells[:, 0], cells[:, 1]] = values.transpose(1, 2)
     content = (grid != 0).any(1, keepdim=True).any(0, keepdim=True).to(values.dtype)
     grid, content = (functional.pad(each, [layers * (kernel // 2)] * 4) for each in (grid, content))
-    for convolution in model.convolutions:
-        grid = convolution(grid).relu()
+    for layer in model:
+        grid = layer.convolution(grid).relu()
         count = functional.conv2d(content, content.new_ones(1, 1, kernel, kernel)).round()
         grid, content = grid * torch.where(count > 0, 1 / count, 0.0), (count > 0).to(values.dtype)
     return grid[:, :, cells[:, 0], cells[:, 1]].transpose(1, 2)
@@ -112,14 +112,14 @@ def test_fewer_cells_are_computed_than_the_whole_map_has():
     """By more than a factor of two on the published maps: what a training step is made of."""
     for positions, scales in ((16, [16]), (128, [16, 8, 8, 8])):
         model = MapConvolutions(cells_of(positions, scales), 1, 5, 8)
-        ours = sum(len(getattr(model, f"counts{layer}")) for layer in range(8))
+        ours = sum(len(layer.counts) for layer in model)
         theirs = sum((positions + 32 - 4 * layer) ** 2 for layer in range(1, 9))
         assert theirs > 2 * ours
 
 
 def test_tables_are_no_weights():
     model = MapConvolutions(cells_of(8, [8]), WIDTH, 3, 2)
-    assert {name.split(".")[0] for name in model.state_dict()} == {"convolutions"}
+    assert {name.split(".")[1] for name in model.state_dict()} == {"convolution"}
 
 
 def test_surrounding_cells_and_neighbours():

@@ -13,6 +13,7 @@ from sadetr.models.interface import Batch
 from sadetr.models.official import Given, Official, Tensors, Values, depth, size
 from sadetr.models.two_d_tan.model import TwoDTANOutput, overlap_loss
 from sadetr.models.two_d_tan.settings import TwoDTANSettings
+from sadetr.nn.spans import cw_to_se
 from sadetr.shapes import TEMPORAL_FEATURES, FeatureShape
 
 CANDIDATES = {"SparsePropMaxPool": "pooled", "SparsePropConv": "convolved"}
@@ -128,12 +129,11 @@ def batch(given: Given) -> Batch:
 
 def outputs(output: TwoDTANOutput, batch: Batch, settings: TwoDTANSettings) -> Values:
     """Maps of scores before and behind the sigmoid, 0 where there is no candidate, and where there is one."""
-    cells = (output.spans[0] @ output.spans.new_tensor([[1.0, 1.0], [-0.5, 0.5]]) * settings.positions).round().long()
-    place = (cells[:, 0], cells[:, 1] - 1)
+    first, behind = (cw_to_se(output.spans[0]) * settings.positions).round().long().unbind(1)
 
     def as_map(values: Tensor) -> Tensor:
         found = values.new_zeros(len(values), 1, settings.positions, settings.positions)
-        found[:, 0, place[0], place[1]] = values
+        found[:, 0, first, behind - 1] = values
         return found
 
     maps = {"scores": output.logits, "joint_prob": output.scores, "map_mask": torch.ones_like(output.logits)}
@@ -147,7 +147,7 @@ OFFICIAL = Official(
         "fusion_layer.textual_encoder.*": "words.*",
         "fusion_layer.tex_linear.*": "sentence_projection.*",
         "fusion_layer.vis_conv.*": "candidate_projection.*",
-        "map_layer.convs.*.*": "map.convolutions.*.*",
+        "map_layer.convs.*.*": "map.*.convolution.*",
         "pred_layer.*": "score_head.*",
     },
     unused={},
