@@ -49,9 +49,9 @@ def test_runs_prints_rows_and_runs():
         (("evaluate", "--baseline", "mean_span", "--split", "dev"), "no split 'dev'"),
         (("explain", "--table", "4", "--row", "z"), "table4 has no row 'z'; it has a, b, c"),
         (("explain", "--table", "99", "--row", "a"), "no experiment 'table99'; known: table1, "),
-        (("explain", "--table", "4"), "--table N --row KEY"),
+        (("explain", "--table", "4"), "table4: say which row, --row KEY; it has a, b, c"),
         (("explain", "--run", "qvhighlights/sa_detr/full/seed1", "--row", "a"), "--table N --row KEY"),
-        (("explain", "--table", "1", "--row", "UVCOM", "--qid", "1"), "no run of ours to look into"),
+        (("explain", "--table", "1", "--row", "EaTR", "--qid", "1"), "no run of ours to look into"),
         (("figure", "5", "--qid", "1"), "figure5 shows no single queries"),
     ],
 )

@@ -55,6 +55,9 @@ def explain(
 
     kinds = {"table": table, "figure": figure}
     named = [experiment_name(kind, name) for kind, name in kinds.items() if name is not None]
+    if len(named) == 1 and run is None and row is None:
+        keys = ", ".join(each.key for each in load_experiment(named[0], scale).rows)
+        raise SettingsError(f"{named[0]}: say which row, --row KEY; it has {keys}")
     if len(named) + (run is not None) != 1 or (row is None) == bool(named):
         raise SettingsError("say what to explain: --table N --row KEY, --figure N --row KEY, or --run RUN")
     layout = make_layout(scale, results, data_root)
