@@ -168,7 +168,7 @@ def test_other_files_are_named(tmp_path, make):
     ("component", "change", "message"),
     [
         ("tr_align", lambda tensors, meta: meta.update(case="vr_align"), "no adapter computes 'vr_align'"),
-        ("tr_align", lambda tensors, meta: meta.update(method="vslnet"), "no adapter computes 'vslnet'"),
+        ("tr_align", lambda tensors, meta: meta.update(method="momentdiff"), "no adapter computes 'momentdiff'"),
         ("tr_align", lambda tensors, meta: tensors.pop(INPUT), "no tensor 'input.vid_feat'"),
         ("tr_align", lambda tensors, meta: meta.update(config={}), "no config 'temperature'"),
         ("eatr_gate", lambda tensors, meta: meta.update(dims={}), "no dims 'H'"),
