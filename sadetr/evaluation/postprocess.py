@@ -14,7 +14,7 @@ def rank_windows(spans_cw: ArrayLike, scores: ArrayLike, duration: float, clamp:
         spans_cw: (N, 2) centre and width, normalised by the video.
         scores: (N,) confidence.
         duration: of the video, in seconds.
-        clamp: whether windows are cut to [0, duration].
+        clamp: whether windows end with their video; none starts before it in any case.
 
     Returns:
         (N, 3) start and end in seconds and score: descending, equal scores in the given
@@ -24,7 +24,7 @@ def rank_windows(spans_cw: ArrayLike, scores: ArrayLike, duration: float, clamp:
     scores = np.asarray(scores, dtype=np.float64)
     half = spans[:, 1] / 2
     ends = np.stack([spans[:, 0] - half, spans[:, 0] + half], axis=1) * duration
-    windows = np.column_stack([np.clip(ends, 0.0, duration) if clamp else ends, scores])
+    windows = np.column_stack([np.clip(ends, 0.0, duration if clamp else None), scores])
     ranked = windows[np.argsort(-scores, kind="stable")]
     return np.round(ranked, DECIMALS) + 0.0  # no negative zeros in files
 
