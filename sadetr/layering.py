@@ -1,5 +1,6 @@
 """Settings files: where they lie, how one mapping is laid over another, errors that name file, key and remedy."""
 
+import copy
 import difflib
 import functools
 import importlib.metadata
@@ -57,7 +58,8 @@ def _names(folder: Path) -> list[str]:
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read one configuration file; an empty file is an empty mapping."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # A plan reads the same few files hundreds of times. Copied, as whoever reads one may change it.
+        content = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         if found := disguise(path, YAML):
             raise SettingsError(f"{path}: {found}") from None
@@ -73,6 +75,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         found = disguise(path, YAML)
         raise SettingsError(f"{path}: {found or f'expected keys and values, found a {type(content).__name__}'}")
     return content
+
+
+_parsed = functools.lru_cache(maxsize=256)(yaml.safe_load)
 
 
 def validate(model: type[T], values: dict[str, Any], origins: "Origins | Path", prefix: tuple = ()) -> T:

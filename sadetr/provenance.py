@@ -49,7 +49,7 @@ def code_fingerprint(*roots: str) -> str:
     Raises:
         ModuleNotFoundError: a root does not exist.
     """
-    packages = {root.partition(".")[0] for root in roots}
+    packages = frozenset(root.partition(".")[0] for root in roots)
     seen: dict[str, str] = {}
     pending = list(roots)
     while pending:
@@ -57,11 +57,17 @@ def code_fingerprint(*roots: str) -> str:
         if module in seen or module in EXEMPT or module.endswith(EXEMPT_NAME):
             continue
         path = _source(module)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        seen[module] = _normalised(tree)
-        imported = _imports(tree, module, path, packages)
-        pending += [name for name in imported if name.partition(".")[0] in packages]
+        seen[module], imported = _analysed(path.read_text(encoding="utf-8"), module, path, packages)
+        pending += imported
     return _hash("\n".join(f"{module}\n{source}" for module, source in sorted(seen.items())))
+
+
+@functools.lru_cache(maxsize=1024)
+def _analysed(text: str, module: str, path: Path, packages: frozenset[str]) -> tuple[str, list[str]]:
+    """Normalised source of a module, and what it imports from ``packages``; once for all roots that lead to it."""
+    tree = ast.parse(text)
+    normalised = _normalised(tree)
+    return normalised, [name for name in _imports(tree, module, path, packages) if name.partition(".")[0] in packages]
 
 
 def fingerprint(*parts: Any) -> str:
@@ -110,7 +116,7 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _imports(tree: ast.Module, module: str, path: Path, packages: set[str]) -> Iterable[str]:
+def _imports(tree: ast.Module, module: str, path: Path, packages: frozenset[str]) -> Iterable[str]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
