@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,8 +79,10 @@ class Trainer:
         self._model.train()
         totals: dict[str, torch.Tensor] = {}
         diagnosed: dict[str, Any] = {}
+        watched = [row[self._loss_column] for row in self.state.history if self._loss_column in row]
+        rate = partial(learning_rate, self._settings, epoch, steps=self._batches, watched=watched)
         for index, batch in enumerate(self._epochs.epoch(epoch)):
-            self._set_rate(self._rate(epoch, index))
+            self._set_rate(rate(step=index))
             diagnosis = diagnosed if index == 0 and self._is_diagnosed(epoch) else None
             columns = self._step(batch.to(self._device), step, diagnosis)
             # Sums stay on the device: reading them here would wait for the GPU in every step.
@@ -95,12 +98,7 @@ class Trainer:
                 f"training diverged in epoch {epoch + 1}: {broken} is not finite. Lower training.learning_rate or "
                 "check the features with `prepare`; the state before this epoch is kept."
             )
-        return {"epoch": epoch + 1, "learning_rate": self._rate(epoch), "loss": loss} | columns | diagnosed
-
-    def _rate(self, epoch: int, step: int = 0) -> float:
-        name = self._loss_column
-        watched = [row[name] for row in self.state.history if name in row]
-        return learning_rate(self._settings, epoch, step, self._batches, watched)
+        return {"epoch": epoch + 1, "learning_rate": rate(step=0), "loss": loss} | columns | diagnosed
 
     def _set_rate(self, rate: float) -> None:
         for group in self._optimiser.param_groups:

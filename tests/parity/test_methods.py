@@ -41,7 +41,7 @@ def test_every_method_of_a_fixture_has_official_names():
 
 def test_the_correct_mask_is_not_the_published_network(monkeypatch):
     given = fixture("qd_detr", "case_a")
-    monkeypatch.setattr("sadetr.models.qd_detr.model.tiled_word_mask", lambda video, text, heads: text)
+    monkeypatch.setattr("sadetr.models.detr.texts.tiled_word_mask", lambda video, text, heads: text)
     failed = [line.name for line in compare(given).lines if not line.passed]
     assert "output.pred_spans" in failed
     assert "loss.total" in failed

@@ -9,10 +9,10 @@ from sadetr.models.bam_detr.boundaries import BoundaryFeatures
 from sadetr.models.bam_detr.decoder import BoundaryDecoder, BoundaryMemory, References, reference_spans
 from sadetr.models.bam_detr.objective import boundary_loss, boundary_targets, layer_losses, match_ends
 from sadetr.models.bam_detr.settings import BAMDETRSettings
-from sadetr.models.detr.encoders import EncodedPairs, Stack, encode_pairs
+from sadetr.models.detr.encoders import Stack, encode_pairs
 from sadetr.models.detr.objective import DetectionOutput, saliency_terms
 from sadetr.models.detr.parts import layer_sizes, projections, token_positions
-from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts, tiled_word_mask
+from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts
 from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.decoders import Decoded, Memory
@@ -69,7 +69,7 @@ class BAMDETR(Method):
     def forward(self, batch: Batch, step: Step | None = None) -> BAMDETROutput:
         """Encode and decode; the pass with the next sample's text only with a ``step``, and never decoded."""
         pairs = TextPairs(None if step is None else OTHERS[self.settings.negatives](batch))
-        encoded = self._encode(batch, pairs)
+        encoded = encode_pairs(self, batch, pairs)
         own, other = pairs.split(encoded.values)
         fused, _ = pairs.split(encoded.clips)
         boundaries = self._boundaries(fused, batch.video_mask)
@@ -96,17 +96,6 @@ class BAMDETR(Method):
         saliency = saliency_terms(output.saliency, output.negative_saliency, batch, real, self.settings.saliency)
         weighted = {name: getattr(weights, name) * term for name, term in terms.items() if getattr(weights, name)}
         return weighted | {name: weights.saliency * term for name, term in saliency.items()}
-
-    def _encode(self, batch: Batch, pairs: TextPairs) -> EncodedPairs:
-        """Fuse and encode every video with each of its texts.
-
-        Learned token positions, where they are on, stay those of the sample's own text in both passes, as published.
-        """
-        text = self.text_projection(batch.text)
-        places = None if self.token_positions is None else pairs.videos(self.token_positions(text))
-        visible = torch.cat([self._visible(batch.video_mask, words) for words in pairs.each(batch.text_mask)])
-        video = self.global_token.prepend(self.video_projection(batch.video), batch.video_mask)
-        return encode_pairs(self.fusion, self.encoder, video, text, visible, places, pairs)
 
     def _boundaries(self, clips: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Boundary features of fused clips: (B, L, d) -> (B, L, d) of starts and of ends."""
@@ -135,11 +124,6 @@ class BAMDETR(Method):
         """Quality by the content of the point and what both ends differ from it: (R, B, N, 3d) -> (R, B, N)."""
         point, left, right = contents.chunk(3, -1)
         return self.quality_head(torch.cat((point, left - point, right - point), -1)).squeeze(-1).sigmoid()
-
-    def _visible(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
-        if self.settings.word_mask == "own":
-            return text_mask
-        return tiled_word_mask(video_mask, text_mask, self.settings.num_heads)
 
 
 def extent(mask: Tensor, settings: BAMDETRSettings) -> Tensor:

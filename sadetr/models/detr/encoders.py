@@ -1,15 +1,17 @@
 """Stacks of layers in front of the decoder."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from sadetr.models.detr.texts import TextPairs
+from sadetr.models.detr.texts import TextPairs, visible_words
+from sadetr.models.interface import Batch
 from sadetr.nn.decoders import Memory
 from sadetr.nn.layers import copies
 from sadetr.nn.positions import clip_positions
+from sadetr.nn.tokens import FusionToken
 
 
 class Stack(nn.ModuleList):
@@ -55,27 +57,36 @@ class EncodedPairs:
     """(B, L+1, d)."""
 
 
-def encode_pairs(
-    fusion: Stack,
-    encoder: Stack,
-    video: tuple[Tensor, Tensor, Tensor],
-    text: Tensor,
-    visible: Tensor,
-    places: Tensor | None,
-    pairs: TextPairs,
-) -> EncodedPairs:
+class PairNetwork(Protocol):
+    """What :func:`encode_pairs` calls: the parts of a network in front of its decoder."""
+
+    settings: Any
+    """With ``num_heads`` and ``word_mask``."""
+    video_projection: nn.Module
+    text_projection: nn.Module
+    token_positions: nn.Module | None
+    global_token: FusionToken
+    fusion: Stack
+    encoder: Stack
+
+
+def encode_pairs(network: PairNetwork, batch: Batch, pairs: TextPairs) -> EncodedPairs:
     """Let clips read the words, and a global token and the clips each other, as QD-DETR does.
 
-    Args:
-        fusion: layers of cross attention.
-        encoder: layers of self attention.
-        video: (B, L+1, d) clips behind the token, their positions and (B, L+1) mask.
-        text: (B, T, d).
-        visible: words that clips see, (C B, T) or (C B, h, L, T) bool.
-        places: (C B, T, d) positions of words, or none.
-        pairs: which texts each video is encoded with.
+    Learned token positions, where they are on, stay those of the sample's own text in both passes, as published.
     """
-    tokens, positions, mask = video
-    clips = fusion(pairs.videos(tokens[:, 1:]), pairs.videos(positions[:, 1:]), pairs.texts(text), visible, places)
+    settings = network.settings
+    text = network.text_projection(batch.text)
+    places = None if network.token_positions is None else pairs.videos(network.token_positions(text))
+    visible = torch.cat(
+        [
+            visible_words(batch.video_mask, words, settings.num_heads, settings.word_mask)
+            for words in pairs.each(batch.text_mask)
+        ]
+    )
+    tokens, positions, mask = network.global_token.prepend(network.video_projection(batch.video), batch.video_mask)
+    texts = pairs.texts(text)
+    clips = network.fusion(pairs.videos(tokens[:, 1:]), pairs.videos(positions[:, 1:]), texts, visible, places)
     values = torch.cat((pairs.videos(tokens[:, :1]), clips), 1)
-    return EncodedPairs(clips, encoder(values, pairs.videos(positions), pairs.videos(mask)), positions)
+    encoded = network.encoder(values, pairs.videos(positions), pairs.videos(mask))
+    return EncodedPairs(clips, encoded, positions)

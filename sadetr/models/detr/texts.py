@@ -78,6 +78,14 @@ class TextPairs:
         return own, other
 
 
+def visible_words(video_mask: Tensor, text_mask: Tensor, heads: int, rule: str) -> Tensor:
+    """Words that clips may attend to by the setting ``word_mask``: (B, T), or (B, h, L, T), bool.
+
+    ``own``: the sample's own words; ``tiled``: :func:`tiled_word_mask`.
+    """
+    return text_mask if rule == "own" else tiled_word_mask(video_mask, text_mask, heads)
+
+
 def tiled_word_mask(video_mask: Tensor, text_mask: Tensor, heads: int) -> Tensor:
     """Words that each head sees in QD-DETR as published: (B, L) and (B, T) -> (B, h, L, T) bool, True where seen.
 

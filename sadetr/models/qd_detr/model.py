@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from sadetr.models.detr.encoders import EncodedPairs, Stack, encode_pairs
+from sadetr.models.detr.encoders import Stack, encode_pairs
 from sadetr.models.detr.objective import DetectionOutput, initial_terms, saliency_terms, supervise
 from sadetr.models.detr.parts import QueryAnchors, detection_heads, layer_sizes, projections, token_positions
-from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts, tiled_word_mask
+from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts
 from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.models.qd_detr.settings import QDDETRSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
@@ -56,7 +55,7 @@ class QDDETR(Method):
     def forward(self, batch: Batch, step: Step | None = None) -> QDDETROutput:
         """Encode and decode; the pass with the next sample's text only with a ``step``, and never decoded."""
         pairs = TextPairs(None if step is None else OTHERS[self.settings.negatives](batch))
-        encoded = self._encode(batch, pairs)
+        encoded = encode_pairs(self, batch, pairs)
         own, other = pairs.split(encoded.values)
         anchors = self.anchors(own[:, 0])
         content = own.new_zeros(*anchors.shape[:2], own.shape[-1])
@@ -76,19 +75,3 @@ class QDDETR(Method):
         terms = supervise(output, batch, settings).terms
         terms |= {name: settings.loss.saliency * term for name, term in saliency.items()}
         return terms | (initial_terms(output.anchors, batch, settings) if settings.anchors.init_loss else {})
-
-    def _encode(self, batch: Batch, pairs: TextPairs) -> EncodedPairs:
-        """Fuse and encode every video with each of its texts.
-
-        Learned token positions, where they are on, stay those of the sample's own text in both passes, as published.
-        """
-        text = self.text_projection(batch.text)
-        places = None if self.token_positions is None else pairs.videos(self.token_positions(text))
-        visible = torch.cat([self._visible(batch.video_mask, words) for words in pairs.each(batch.text_mask)])
-        video = self.global_token.prepend(self.video_projection(batch.video), batch.video_mask)
-        return encode_pairs(self.fusion, self.encoder, video, text, visible, places, pairs)
-
-    def _visible(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
-        if self.settings.word_mask == "own":
-            return text_mask
-        return tiled_word_mask(video_mask, text_mask, self.settings.num_heads)

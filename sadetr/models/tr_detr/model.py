@@ -10,7 +10,7 @@ from sadetr.losses.detection import foreground_probability
 from sadetr.models.detr.encoders import Stack
 from sadetr.models.detr.objective import DetectionOutput, saliency_terms, supervise
 from sadetr.models.detr.parts import QueryAnchors, detection_heads, layer_sizes, projections, token_positions
-from sadetr.models.detr.texts import tiled_word_mask
+from sadetr.models.detr.texts import visible_words
 from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.models.tr_detr.cooperation import MomentSummary, SummedHighlightHead, highlighted, moment_clips
 from sadetr.models.tr_detr.settings import TRDETRSettings
@@ -99,7 +99,8 @@ class TRDETR(Method):
         places = None if self.token_positions is None else self.token_positions(words)
         refined = self.context_query(clips, words, batch.video_mask, batch.text_mask)
         refined = self.sentence(refined, words, batch.text_mask).relu()
-        return self.fusion(refined, positions, words, self._visible(batch.video_mask, batch.text_mask), places)
+        visible = visible_words(batch.video_mask, batch.text_mask, self.settings.num_heads, self.settings.word_mask)
+        return self.fusion(refined, positions, words, visible, places)
 
     def _agreement(self, clips: Tensor, spans: Tensor, logits: Tensor, lengths: Tensor) -> Tensor:
         """Multiply every clip with the summary of the best moment: (B, L, d), (B, N, 2), (B, N, 2), (B,) -> (B, L).
@@ -113,11 +114,6 @@ class TRDETR(Method):
 
     def _counted(self, mask: Tensor) -> Tensor:
         return mask if self.settings.padding == "masked" else torch.ones_like(mask)
-
-    def _visible(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
-        if self.settings.word_mask == "own":
-            return text_mask
-        return tiled_word_mask(video_mask, text_mask, self.settings.num_heads)
 
 
 def alignment_terms(output: TRDETROutput, batch: Batch, settings: TRDETRSettings) -> dict[str, Tensor]:

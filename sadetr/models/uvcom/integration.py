@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sadetr.models.detr.encoders import Stack
 from sadetr.models.detr.parts import layer_sizes
-from sadetr.models.detr.texts import tiled_word_mask
+from sadetr.models.detr.texts import visible_words
 from sadetr.models.uvcom.settings import Padding, UVCOMSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.convolutions import LocalBlock
@@ -140,7 +140,5 @@ class Integration(nn.Module):
 
     def _fuse(self, layers: Stack, readers: Inputs, read: Inputs) -> Tensor:
         """Let the ones read the others, which stay as they are in all layers: (B, N, d)."""
-        visible = read.mask
-        if self.settings.word_mask == "tiled":
-            visible = tiled_word_mask(readers.mask, read.mask, self.settings.num_heads)
+        visible = visible_words(readers.mask, read.mask, self.settings.num_heads, self.settings.word_mask)
         return layers(readers.values, readers.positions, read.values, visible, read.positions)
