@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sadetr.errors import ResultsError
 from sadetr.models.interface import Batch
-from sadetr.shapes import FeatureShape
+from sadetr.shapes import TEMPORAL_FEATURES, FeatureShape
 
 Tensors = Mapping[str, Tensor]
 """Their tensors by their names."""
@@ -164,3 +165,35 @@ def at(theirs: Tensor, ours: Tensor) -> Tensor:
 def valid_spans(given: Given) -> Tensor:
     """(B, G) bool, True at the windows of a fixture's zero-padded ``target.spans``."""
     return torch.arange(given["target.spans"].shape[1]) < given["target.num_spans"].long().unsqueeze(1)
+
+
+def one_moment_batch(
+    video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor, spans: Tensor, **others: Tensor
+) -> Batch:
+    """Samples of methods that are no detection transformers: a window each, a video of its own, and no clip labels.
+
+    Args:
+        video: (B, L, d) clips, to which the authors append no temporal endpoint features.
+        video_mask: (B, L) bool.
+        text: (B, T, d).
+        text_mask: (B, T) bool.
+        spans: (B, 2) ``cw``.
+        others: further fields of the batch.
+    """
+    count = len(video)
+    none = torch.zeros(count, 0, dtype=torch.int64)
+    return Batch(
+        video=functional.pad(video, (0, TEMPORAL_FEATURES)),
+        video_mask=video_mask,
+        text=text,
+        text_mask=text_mask,
+        spans=spans.unsqueeze(1),
+        spans_mask=torch.ones(count, 1, dtype=torch.bool),
+        saliency=torch.zeros_like(video_mask, dtype=video.dtype),
+        relevant=torch.zeros_like(video_mask),
+        positive_clips=none,
+        negative_clips=none,
+        aligned_clip=torch.zeros(count, dtype=torch.int64),
+        video_id=torch.arange(count),
+        **others,
+    )

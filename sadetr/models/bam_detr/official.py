@@ -13,6 +13,7 @@ from sadetr.models.detr.official import (
     loss_names,
     match_rows,
     numbered,
+    saliency_values,
 )
 from sadetr.models.interface import Batch
 from sadetr.models.official import Tensors, Values, below, depth, perceptron, shape_of
@@ -84,12 +85,7 @@ def losses(output: BAMDETROutput, batch: Batch, settings: BAMDETRSettings) -> Va
     """The loss on boundary features, and the saliency loss with two of its three terms."""
     real = OTHERS[settings.negatives](batch).real
     saliency = saliency_terms(output.saliency, output.negative_saliency, batch, real, settings.saliency)
-    return {
-        "loss.loss_boundary": boundary_term(output, batch, settings),
-        "loss.loss_saliency": sum(saliency.values()),
-        "part.loss_rank_contrastive": saliency["saliency_rank"],
-        "part.loss_neg_pair": saliency["saliency_negative"],
-    }
+    return saliency_values(saliency) | {"loss.loss_boundary": boundary_term(output, batch, settings)}
 
 
 OFFICIAL = descendant(

@@ -215,6 +215,13 @@ def detections(output: DetectionOutput, aux: bool) -> Values:
     return values
 
 
+def saliency_values(terms: Mapping[str, Tensor]) -> Values:
+    """The saliency loss of QD-DETR's descendants, of its unweighted terms, and those that they give a name."""
+    parts = {"rank_contrastive": "saliency_rank", "neg_pair": "saliency_negative"}
+    named = {f"part.loss_{theirs}": terms[ours] for theirs, ours in parts.items() if ours in terms}
+    return {"loss.loss_saliency": sum(terms.values())} | named
+
+
 def loss_names(stages: int) -> Mapping[str, int]:
     """Official suffix of a supervised layer's losses -> its index, in the order in which the authors match them."""
     return {"": stages - 1} | {f"_{index}": index for index in range(stages - 1)}

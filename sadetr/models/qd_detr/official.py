@@ -1,7 +1,7 @@
 """What QD-DETR's authors call everything (wjun0830/QD-DETR)."""
 
 from sadetr.models.detr.objective import saliency_terms
-from sadetr.models.detr.official import DAB_DECODER, ENCODER_LAYER, descendant
+from sadetr.models.detr.official import DAB_DECODER, ENCODER_LAYER, descendant, saliency_values
 from sadetr.models.interface import Batch
 from sadetr.models.official import Values, below, depth
 from sadetr.models.qd_detr.model import OTHERS, QDDETROutput
@@ -16,12 +16,7 @@ def outputs(output: QDDETROutput, batch: Batch, _: QDDETRSettings) -> Values:
 def losses(output: QDDETROutput, batch: Batch, settings: QDDETRSettings) -> Values:
     """The saliency loss, and two of its three terms."""
     real = OTHERS[settings.negatives](batch).real
-    terms = saliency_terms(output.saliency, output.negative_saliency, batch, real, settings.saliency)
-    return {
-        "loss.loss_saliency": sum(terms.values()),
-        "part.loss_rank_contrastive": terms["saliency_rank"],
-        "part.loss_neg_pair": terms["saliency_negative"],
-    }
+    return saliency_values(saliency_terms(output.saliency, output.negative_saliency, batch, real, settings.saliency))
 
 
 OFFICIAL = descendant(

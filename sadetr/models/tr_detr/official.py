@@ -1,7 +1,7 @@
 """What TR-DETR's authors call everything (mingyao1120/TR-DETR)."""
 
 from sadetr.models.detr.objective import saliency_terms
-from sadetr.models.detr.official import DAB_DECODER, ENCODER_LAYER, descendant
+from sadetr.models.detr.official import DAB_DECODER, ENCODER_LAYER, descendant, saliency_values
 from sadetr.models.interface import Batch
 from sadetr.models.official import Values, below, depth
 from sadetr.models.tr_detr.model import TRDETROutput, alignment_terms
@@ -23,9 +23,7 @@ def losses(output: TRDETROutput, batch: Batch, settings: TRDETRSettings) -> Valu
     """The saliency loss with one of its two terms, and the alignment losses, which their training loop adds."""
     saliency = saliency_terms(output.saliency, None, batch, None, settings.saliency)
     alignment = alignment_terms(output, batch, settings)
-    return {
-        "loss.loss_saliency": sum(saliency.values()),
-        "part.loss_rank_contrastive": saliency["saliency_rank"],
+    return saliency_values(saliency) | {
         "loss.loss_video_text_align": alignment["vtc"],
         "loss.loss_clip_text_align": alignment["ctc"],
     }

@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sadetr.errors import SettingsError
 from sadetr.models.interface import Batch
-from sadetr.models.official import Given, Official, Tensors, Values, depth, size
+from sadetr.models.official import Given, Official, Tensors, Values, depth, one_moment_batch, size
 from sadetr.models.two_d_tan.model import TwoDTANOutput, overlap_loss
 from sadetr.models.two_d_tan.settings import TwoDTANSettings
-from sadetr.nn.spans import cw_to_se
+from sadetr.nn.spans import cw_to_se, se_to_cw
 from sadetr.shapes import TEMPORAL_FEATURES, FeatureShape
 
 CANDIDATES = {"SparsePropMaxPool": "pooled", "SparsePropConv": "convolved"}
@@ -106,25 +105,10 @@ def feature_shape(tensors: Tensors, _: Given | None) -> FeatureShape:
 def batch(given: Given) -> Batch:
     """Inputs and targets: every video is as long as the positions, and has no temporal endpoint features."""
     video, text = given["input.visual_input"], given["input.textual_input"]
-    count, clips = video.shape[:2]
     cells = given["target.span_clips"]
     ends = (cells + cells.new_tensor([0, 1])).to(video.dtype) / positions(given)
-    spans = torch.stack((ends.mean(1), ends[:, 1] - ends[:, 0]), 1).unsqueeze(1)
-    none = torch.zeros(count, 0, dtype=torch.int64)
-    return Batch(
-        video=functional.pad(video, (0, TEMPORAL_FEATURES)),
-        video_mask=torch.ones(count, clips, dtype=torch.bool),
-        text=text,
-        text_mask=given["input.textual_mask"].squeeze(-1).bool(),
-        spans=spans,
-        spans_mask=torch.ones(count, 1, dtype=torch.bool),
-        saliency=video.new_zeros(count, clips),
-        relevant=torch.zeros(count, clips, dtype=torch.bool),
-        positive_clips=none,
-        negative_clips=none,
-        aligned_clip=torch.zeros(count, dtype=torch.int64),
-        video_id=torch.arange(count),
-    )
+    whole = torch.ones(video.shape[:2], dtype=torch.bool)
+    return one_moment_batch(video, whole, text, given["input.textual_mask"].squeeze(-1).bool(), se_to_cw(ends))
 
 
 def outputs(output: TwoDTANOutput, batch: Batch, settings: TwoDTANSettings) -> Values:

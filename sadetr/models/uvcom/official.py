@@ -1,7 +1,7 @@
 """What UVCOM's authors call everything (EasonXiao-888/UVCOM)."""
 
 from sadetr.models.detr.objective import saliency_terms
-from sadetr.models.detr.official import DAB_DECODER, ENCODER_LAYER, SLOT_ATTENTION, descendant
+from sadetr.models.detr.official import DAB_DECODER, ENCODER_LAYER, SLOT_ATTENTION, descendant, saliency_values
 from sadetr.models.interface import Batch
 from sadetr.models.official import Values, below, depth, perceptron, size
 from sadetr.models.uvcom.alignment import alignment_terms
@@ -27,12 +27,7 @@ def losses(output: UVCOMOutput, batch: Batch, settings: UVCOMSettings) -> Values
     contrast, options = output.contrast, settings.saliency
     terms = saliency_terms(output.saliency, contrast.negative_saliency, batch, contrast.others.real, options)
     alignment = alignment_terms(contrast.aligned, batch, settings)
-    return {
-        "loss.loss_saliency": sum(terms.values()),
-        "part.loss_rank_contrastive": terms["saliency_rank"],
-        "part.loss_neg_pair": terms["saliency_negative"],
-        "loss.loss_sim": sum(alignment.values()),
-    }
+    return saliency_values(terms) | {"loss.loss_sim": sum(alignment.values())}
 
 
 INTEGRATION = {

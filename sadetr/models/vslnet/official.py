@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from sadetr.models.interface import Batch
-from sadetr.models.official import Given, Official, Tensors, Values, below, depth, shape_of, size
+from sadetr.models.official import Given, Official, Tensors, Values, below, depth, one_moment_batch, shape_of, size
 from sadetr.models.vslnet.model import VSLNetOutput, losses
 from sadetr.models.vslnet.settings import VSLNetSettings
 from sadetr.nn.spans import se_to_cw
@@ -72,24 +72,14 @@ def batch(given: Given) -> Batch:
     """Inputs and targets. Words become the vectors that their table holds; unknown ones are zero in a feature store."""
     table = torch.cat([given[f"weight.embedding_net.word_emb.{name}"] for name in ("pad_vec", "unk_vec", "glove_vec")])
     words, video, mask = given["input.word_ids"], given["input.video_features"], given["input.video_mask"].bool()
-    count, clips = mask.shape
     ends = torch.stack((given["target.start"], given["target.end"] + 1), 1)
-    no_clip = torch.zeros(count, 0, dtype=torch.int64)
-    return Batch(
-        # They append no temporal endpoint features.
-        video=torch.cat((video, video.new_zeros(count, clips, TEMPORAL_FEATURES)), -1),
-        video_mask=mask,
-        text=table[words] * (words != UNKNOWN).unsqueeze(-1),
-        text_mask=given["input.query_mask"].bool(),
+    return one_moment_batch(
+        video,
+        mask,
+        table[words] * (words != UNKNOWN).unsqueeze(-1),
+        given["input.query_mask"].bool(),
+        se_to_cw(ends / mask.sum(1, keepdim=True).to(video.dtype)),
         characters=given["input.char_ids"].long(),
-        spans=se_to_cw(ends / mask.sum(1, keepdim=True).to(video.dtype)).unsqueeze(1),
-        spans_mask=torch.ones(count, 1, dtype=torch.bool),
-        saliency=torch.zeros_like(mask, dtype=video.dtype),
-        relevant=torch.zeros_like(mask),
-        positive_clips=no_clip,
-        negative_clips=no_clip,
-        aligned_clip=torch.zeros(count, dtype=torch.int64),
-        video_id=torch.arange(count),
     )
 
 
