@@ -18,6 +18,15 @@ torch.set_num_threads(1)
 
 VIDEO_WIDTH, TEXT_WIDTH, HIDDEN = 10, 6, 32
 SHAPE = FeatureShape(VIDEO_WIDTH, TEXT_WIDTH, clip_length=2.0)
+NARROW = {
+    "hidden_width": HIDDEN,
+    "num_heads": 4,
+    "feedforward_width": 48,
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "num_moment_queries": 6,
+}
+"""Sizes of a small detection transformer without dropout."""
 SHARED = Path(os.environ.get("SADETR_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -32,12 +41,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def small_settings(**changes: Any) -> SADETRSettings:
     """A narrow SA-DETR without dropout; ``changes`` are nested as in a configuration file."""
     base = {
-        "hidden_width": HIDDEN,
-        "num_heads": 4,
-        "feedforward_width": 48,
-        "dropout": 0.0,
-        "input_dropout": 0.0,
-        "num_moment_queries": 6,
+        **NARROW,
         "dn": {"groups": 2},
         "enhance": {"samples": 4},
     }
@@ -148,3 +152,8 @@ def only(batch: Batch, index: int) -> Batch:
 def agree(ours: Tensor, theirs: Tensor) -> None:
     """Check that numbers are the same up to float32 rounding."""
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
+
+
+def total_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """What training minimises, in the first step."""
+    return torch.stack(list(model.objective(model(batch, small_step()), batch).values())).sum()

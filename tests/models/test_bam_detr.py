@@ -15,6 +15,7 @@ from sadetr.models.bam_detr.settings import BAMDETRSettings
 from sadetr.nn.spans import cw_to_se, se_to_cw
 from tests.samples import (
     HIDDEN,
+    NARROW,
     SHAPE,
     agree,
     merged,
@@ -24,18 +25,11 @@ from tests.samples import (
     shaken,
     small_batch,
     small_step,
+    total_loss,
     with_garbage,
 )
 
-SMALL = {
-    "hidden_width": HIDDEN,
-    "num_heads": 4,
-    "feedforward_width": 48,
-    "encoder_layers": 1,
-    "dropout": 0.0,
-    "input_dropout": 0.0,
-    "num_moment_queries": 6,
-}
+SMALL = NARROW | {"encoder_layers": 1}
 CORRECTED = load_method("bam_detr").variants["corrected"].model
 
 
@@ -43,10 +37,6 @@ def small(shake: bool = True, **changes) -> BAMDETR:
     torch.manual_seed(0)
     model = BAMDETR(BAMDETRSettings.model_validate(merged(SMALL, changes)), SHAPE)
     return shaken(model) if shake else model
-
-
-def loss(model, batch):
-    return torch.stack(list(model.objective(model(batch, small_step()), batch).values())).sum()
 
 
 def sampled_on_a_grid(sampling: BoundarySampling, content, place, clips, lengths, extents) -> Tensor:
@@ -230,7 +220,7 @@ def test_windows_are_ranked_by_quality_and_no_class_is_learned():
     output = model(batch, small_step())
     assert torch.equal(output.scores, output.layer_qualities[-1])
     assert torch.equal(output.layer_scores, output.layer_qualities)
-    loss(model, batch).backward()
+    total_loss(model, batch).backward()
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert without == {name for name, _ in model.named_parameters() if name.startswith("label_heads.")}
     assert "label" in small(loss={"label": 4.0}).objective(output, batch)
@@ -257,9 +247,9 @@ def test_a_corrected_batch_predicts_what_its_samples_predict_alone():
 
 def test_padding_and_what_it_holds_change_no_corrected_loss():
     model, batch = small(**CORRECTED), small_batch()
-    expected = loss(model, batch)
-    agree(loss(model, padded(batch, clips=3, tokens=2, slots=1)), expected)
-    agree(loss(model, with_garbage(batch)), expected)
+    expected = total_loss(model, batch)
+    agree(total_loss(model, padded(batch, clips=3, tokens=2, slots=1)), expected)
+    agree(total_loss(model, with_garbage(batch)), expected)
 
 
 @pytest.mark.parametrize("fault", ["word_mask", "padding"])

@@ -11,16 +11,21 @@ from sadetr.models.detr.settings import DetectionTransformerSettings
 from sadetr.models.inspection import inspect
 from sadetr.models.qd_detr.model import QDDETR
 from sadetr.models.qd_detr.settings import QDDETRSettings
-from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, shaken, small_batch, small_step, with_garbage
+from tests.samples import (
+    NARROW,
+    SHAPE,
+    agree,
+    merged,
+    only,
+    padded,
+    shaken,
+    small_batch,
+    small_step,
+    total_loss,
+    with_garbage,
+)
 
-SMALL = {
-    "hidden_width": HIDDEN,
-    "num_heads": 4,
-    "feedforward_width": 48,
-    "dropout": 0.0,
-    "input_dropout": 0.0,
-    "num_moment_queries": 6,
-}
+SMALL = NARROW
 CORRECTED = {"word_mask": "own", "negatives": "next_video"}
 DYNAMIC = {"anchors": {"dynamic": True}}
 FAMILY = [
@@ -36,11 +41,6 @@ def small(method: str, **changes):
     torch.manual_seed(0)
     model = record.network_type()(record.settings_type().model_validate(merged(SMALL, changes)), SHAPE)
     return shaken(model)
-
-
-def loss(model, batch):
-    output = model(batch, small_step())
-    return torch.stack(list(model.objective(output, batch).values())).sum()
 
 
 INDEPENDENT = pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_a_batch_predicts_what_its_samples_predict_alone(method, changes):
 @INDEPENDENT
 def test_padding_and_what_it_holds_change_no_loss(method, changes):
     model, batch = small(method, **changes), small_batch()
-    expected = loss(model, batch)
-    agree(loss(model, padded(batch, clips=3, tokens=2, slots=1)), expected)
-    agree(loss(model, with_garbage(batch)), expected)
+    expected = total_loss(model, batch)
+    agree(total_loss(model, padded(batch, clips=3, tokens=2, slots=1)), expected)
+    agree(total_loss(model, with_garbage(batch)), expected)
 
 
 def test_the_published_mask_makes_predictions_depend_on_the_batch():
@@ -163,7 +163,7 @@ def test_without_auxiliary_losses_only_the_last_layer_is_supervised(method):
 )
 def test_every_parameter_learns(method, changes):
     model, batch = small(method, **changes), small_batch()
-    loss(model, batch).backward()
+    total_loss(model, batch).backward()
     # No loss reads the projection of the video; published so.
     idle = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert idle == ({"contrast.video.weight", "contrast.video.bias"} if "contrast" in changes else set())

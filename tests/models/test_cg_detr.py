@@ -21,18 +21,24 @@ from sadetr.models.cg_detr.fusion import AdaptiveAttention, AdaptiveFusion, Adap
 from sadetr.models.cg_detr.model import CGDETR
 from sadetr.models.cg_detr.objective import attention_terms, saliency_terms
 from sadetr.models.cg_detr.settings import CGDETRSettings
-from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, shaken, small_batch, small_step, with_garbage
+from tests.samples import (
+    HIDDEN,
+    NARROW,
+    SHAPE,
+    agree,
+    merged,
+    only,
+    padded,
+    shaken,
+    small_batch,
+    small_step,
+    with_garbage,
+)
 
-SMALL = {
-    "hidden_width": HIDDEN,
-    "num_heads": 4,
-    "feedforward_width": 48,
+SMALL = NARROW | {
     "encoder_layers": 2,
     "decoder_layers": 2,
-    "dropout": 0.0,
     "text_dropout": 0.0,
-    "input_dropout": 0.0,
-    "num_moment_queries": 6,
     "num_dummies": 3,
     "num_prompts": 4,
     "chosen_prompts": 2,

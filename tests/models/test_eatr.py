@@ -13,7 +13,7 @@ from sadetr.models.eatr.events import Events, pseudo_events, supervise_events
 from sadetr.models.eatr.model import EaTR
 from sadetr.models.eatr.settings import EaTRSettings
 from tests.samples import (
-    HIDDEN,
+    NARROW,
     SHAPE,
     agree,
     merged,
@@ -23,18 +23,11 @@ from tests.samples import (
     shaken,
     small_batch,
     small_step,
+    total_loss,
     with_garbage,
 )
 
-SMALL = {
-    "hidden_width": HIDDEN,
-    "num_heads": 4,
-    "feedforward_width": 48,
-    "encoder_layers": 1,
-    "dropout": 0.0,
-    "input_dropout": 0.0,
-    "num_moment_queries": 6,
-}
+SMALL = NARROW | {"encoder_layers": 1}
 CORRECTED = load_method("eatr").variants["corrected"].model
 
 
@@ -42,10 +35,6 @@ def small(shake: bool = True, **changes) -> EaTR:
     torch.manual_seed(0)
     model = EaTR(EaTRSettings.model_validate(merged(SMALL, changes)), SHAPE)
     return shaken(model) if shake else model
-
-
-def loss(model, batch):
-    return torch.stack(list(model.objective(model(batch, small_step()), batch).values())).sum()
 
 
 def ragged(lengths: list[int], seed: int) -> tuple[Tensor, Tensor]:
@@ -147,9 +136,9 @@ def test_a_corrected_batch_predicts_what_its_samples_predict_alone():
 
 def test_padding_and_what_it_holds_change_no_corrected_loss():
     model, batch = small(**CORRECTED), small_batch()
-    expected = loss(model, batch)
-    agree(loss(model, padded(batch, clips=3, tokens=2, slots=1)), expected)
-    agree(loss(model, with_garbage(batch)), expected)
+    expected = total_loss(model, batch)
+    agree(total_loss(model, padded(batch, clips=3, tokens=2, slots=1)), expected)
+    agree(total_loss(model, with_garbage(batch)), expected)
 
 
 @pytest.mark.parametrize("fault", ["slot_padding", "sentence"])
@@ -171,7 +160,7 @@ def test_all_anchors_start_in_the_middle_and_the_heads_learn_first():
     output = model(batch, small_step())
     for spans in (output.anchors, output.event_spans, output.layer_spans):
         agree(spans, torch.full_like(spans, 0.5))
-    loss(model, batch).backward()
+    total_loss(model, batch).backward()
     assert model.span_head[-1].weight.grad.norm() > 0
     assert model.event_head[-1].weight.grad.norm() > 0
 
@@ -202,7 +191,7 @@ def test_one_head_predicts_spans_and_moves_references():
 
 def test_every_parameter_learns():
     model, batch = small(text_positions=9), small_batch()
-    loss(model, batch).backward()
+    total_loss(model, batch).backward()
     assert not [name for name, parameter in model.named_parameters() if parameter.grad is None]
 
 

@@ -16,17 +16,11 @@ from sadetr.models.mh_detr.settings import MHDETRSettings
 from sadetr.nn.decoders import Memory
 from sadetr.nn.layers import neighbour_mean
 from sadetr.nn.stochastic import DropPath
-from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, shaken, small_batch, with_garbage
+from tests.samples import NARROW, SHAPE, agree, merged, only, padded, shaken, small_batch, with_garbage
 
-SMALL = {
-    "hidden_width": HIDDEN,
-    "num_heads": 4,
-    "feedforward_width": 48,
-    "dropout": 0.0,
-    "input_dropout": 0.0,
+SMALL = NARROW | {
     "text_input_dropout": 0.0,
     "path_dropout": 0.0,
-    "num_moment_queries": 6,
     "decoder_layers": 2,
     "clip_positions": 14,
     "text_positions": 9,

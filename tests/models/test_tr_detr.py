@@ -10,17 +10,20 @@ from sadetr.models.tr_detr.cooperation import MomentSummary, SummedHighlightHead
 from sadetr.models.tr_detr.model import TRDETR, alignment_terms
 from sadetr.models.tr_detr.settings import TRDETRSettings
 from sadetr.nn.spans import se_to_cw
-from tests.samples import HIDDEN, SHAPE, agree, merged, only, padded, shaken, small_batch, small_step, with_garbage
+from tests.samples import (
+    NARROW,
+    SHAPE,
+    agree,
+    merged,
+    only,
+    padded,
+    shaken,
+    small_batch,
+    small_step,
+    with_garbage,
+)
 
-SMALL = {
-    "hidden_width": HIDDEN,
-    "num_heads": 4,
-    "feedforward_width": 48,
-    "dropout": 0.0,
-    "input_dropout": 0.0,
-    "fuser_dropout": 0.0,
-    "num_moment_queries": 6,
-}
+SMALL = NARROW | {"fuser_dropout": 0.0}
 CORRECTED = {"word_mask": "own", "padding": "masked", "outside": "clamped"}
 
 
