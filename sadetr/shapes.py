@@ -5,6 +5,9 @@ from dataclasses import dataclass
 TEMPORAL_FEATURES = 2
 """Channels appended to every clip: where it starts and ends in its video, in [0, 1]."""
 
+CHARACTER_PADDING = 0
+"""Number of what stands behind a word's last character."""
+
 
 @dataclass(frozen=True)
 class FeatureShape:

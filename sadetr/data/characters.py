@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from sadetr.data.query import Query
 from sadetr.data.words import split_words
 from sadetr.settings import DatasetSettings, Vocabulary
-
-PADDING = 0
-"""What stands behind a word's last character."""
+from sadetr.shapes import CHARACTER_PADDING
 
 UNKNOWN = 1
 """A character that is too rare to be told from other rare ones."""
@@ -49,7 +47,7 @@ class Characters:
         """(T, longest): the number of each character of each word, 0 behind the last one."""
         places = {character: number for number, character in enumerate(self.known, UNKNOWN + 1)}
         words = split_words(query, self.stream.strip_punctuation)
-        spelled = np.full((len(words), self.longest), PADDING, np.uint16)
+        spelled = np.full((len(words), self.longest), CHARACTER_PADDING, np.uint16)
         for row, word in zip(spelled, words, strict=True):
             row[: len(word)] = [places.get(character, UNKNOWN) for character in word]
         return spelled

@@ -25,10 +25,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sadetr.data.array_writer import ArrayWriter
-from sadetr.data.characters import PADDING
 from sadetr.errors import DataError, StoreError
 from sadetr.files import atomic_folder
-from sadetr.shapes import TEMPORAL_FEATURES
+from sadetr.shapes import CHARACTER_PADDING, TEMPORAL_FEATURES
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -157,7 +156,7 @@ class FeatureStore:
         if self._characters is None:
             return np.zeros((len(rows), int(self.text_lengths[rows].max()), 0), np.int64)
         numbers, _ = _gather([self._characters], self._text_offsets, rows, 0, None)
-        longest = int((numbers != PADDING).sum(-1).max())
+        longest = int((numbers != CHARACTER_PADDING).sum(-1).max())
         return numbers[..., :longest].astype(np.int64)
 
     def _rows(self, index: dict[str, int], names: Iterable[str], kind: str) -> NDArray[np.int64]:

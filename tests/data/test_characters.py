@@ -9,11 +9,12 @@ import torch
 from sadetr.configuration import resolve_dataset
 from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.batches import Split
-from sadetr.data.characters import PADDING, UNKNOWN, Characters
+from sadetr.data.characters import UNKNOWN, Characters
 from sadetr.data.preparation import prepare
 from sadetr.data.store import FeatureStore
 from sadetr.data.words import split_words
 from sadetr.settings import DatasetSettings, FeatureSettings, Vocabulary
+from sadetr.shapes import CHARACTER_PADDING
 
 EVERY = Vocabulary(character_occurrences=1)
 
@@ -26,7 +27,7 @@ def test_characters_are_numbered_by_how_often_they_occur() -> None:
     found = Characters.of(EVERY, queries("Bab bba", "ab c"))
     assert found.known == "bac"
     assert found.longest == 3
-    assert found.numbers(queries("cab d")[0]).tolist() == [[4, 3, 2], [UNKNOWN, PADDING, PADDING]]
+    assert found.numbers(queries("cab d")[0]).tolist() == [[4, 3, 2], [UNKNOWN, CHARACTER_PADDING, CHARACTER_PADDING]]
 
 
 def test_the_order_of_queries_does_not_matter() -> None:

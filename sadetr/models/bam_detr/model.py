@@ -11,7 +11,7 @@ from sadetr.models.bam_detr.objective import boundary_loss, boundary_targets, la
 from sadetr.models.bam_detr.settings import BAMDETRSettings
 from sadetr.models.detr.encoders import Stack, encode_pairs
 from sadetr.models.detr.objective import DetectionOutput, saliency_terms
-from sadetr.models.detr.parts import layer_sizes, projections, token_positions
+from sadetr.models.detr.parts import counted_rows, layer_sizes, projections, token_positions
 from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts
 from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
@@ -128,7 +128,7 @@ class BAMDETR(Method):
 
 def extent(mask: Tensor, settings: BAMDETRSettings) -> Tensor:
     """Clips that a video is taken for: (B, L) bool -> (B,)."""
-    return (mask if settings.padding == "masked" else torch.ones_like(mask)).sum(1)
+    return counted_rows(mask, settings.padding).sum(1)
 
 
 def supervise(

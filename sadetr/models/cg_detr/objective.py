@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from sadetr.losses.saliency import (
@@ -15,6 +14,7 @@ from sadetr.losses.saliency import (
 from sadetr.models.cg_detr.correlation import Correlation, alignment_loss, distillation_loss, orthogonality_loss
 from sadetr.models.cg_detr.settings import CGDETRSettings
 from sadetr.models.detr.objective import DetectionOutput, supervise
+from sadetr.models.detr.parts import counted_rows
 from sadetr.models.detr.texts import next_source_texts
 from sadetr.models.interface import Batch
 
@@ -71,7 +71,7 @@ def attention_terms(output: CGDETROutput, batch: Batch, settings: CGDETRSettings
     scores, negative = output.text_attention, output.negative_text_attention
     mask, real = batch.video_mask, next_source_texts(batch).real
     relevant = (batch.saliency > 0).to(scores.dtype)
-    counted = mask if settings.padding == "masked" else torch.ones_like(mask)
+    counted = counted_rows(mask, settings.padding)
     return {
         "attention_margin": margin_loss(scores, batch.positive_clips, batch.negative_clips, settings.saliency.margin),
         "attention_rank": rank_contrast(scores, negative, real, batch, settings, others=False),

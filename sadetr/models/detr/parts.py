@@ -67,3 +67,11 @@ class QueryAnchors(nn.Module):
         if self.mlp is not None:
             return self.mlp(token).unflatten(-1, (self.count, 2)).sigmoid()
         return self.learned.weight.sigmoid().expand(len(token), -1, -1)
+
+
+def counted_rows(mask: Tensor, padding: str) -> Tensor:
+    """What takes part where attention has no say, by the setting ``padding``: (B, N) bool.
+
+    ``masked``: what ``mask`` shows; otherwise all of it, as several repositories publish it.
+    """
+    return mask if padding == "masked" else torch.ones_like(mask)

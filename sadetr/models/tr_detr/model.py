@@ -9,7 +9,14 @@ from sadetr.losses.alignment import clip_text_loss, video_text_contrast
 from sadetr.losses.detection import foreground_probability
 from sadetr.models.detr.encoders import Stack
 from sadetr.models.detr.objective import DetectionOutput, saliency_terms, supervise
-from sadetr.models.detr.parts import QueryAnchors, detection_heads, layer_sizes, projections, token_positions
+from sadetr.models.detr.parts import (
+    QueryAnchors,
+    counted_rows,
+    detection_heads,
+    layer_sizes,
+    projections,
+    token_positions,
+)
 from sadetr.models.detr.texts import visible_words
 from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.models.tr_detr.cooperation import MomentSummary, SummedHighlightHead, highlighted, moment_clips
@@ -64,7 +71,7 @@ class TRDETR(Method):
     def forward(self, batch: Batch, step: Step | None = None) -> TRDETROutput:
         """Fuse, encode twice with the same layers, decode, and score the clips by the best moment."""
         clips, words = self.video_projection(batch.video), self.text_projection(batch.text)
-        mask, counted = batch.video_mask, self._counted(batch.video_mask)
+        mask, counted = batch.video_mask, counted_rows(batch.video_mask, self.settings.padding)
         positions = clip_positions(mask, clips.shape[-1]).to(clips.dtype)
         fused = self._fuse(clips, positions, words, batch)
         encoded = self.encoder(fused, positions, mask)
@@ -82,7 +89,7 @@ class TRDETR(Method):
             clips=clips,
             words=words,
             video_embedding=masked_mean(clips, counted),
-            text_embedding=masked_mean(words, self._counted(batch.text_mask)),
+            text_embedding=masked_mean(words, counted_rows(batch.text_mask, self.settings.padding)),
         )
 
     def objective(self, output: TRDETROutput, batch: Batch) -> dict[str, Tensor]:
@@ -112,14 +119,11 @@ class TRDETR(Method):
         first, stop = moment_clips(span, lengths, self.settings.outside == "wrapped")
         return torch.einsum("bld,bd->bl", clips, self.moment(clips, first, stop, lengths))
 
-    def _counted(self, mask: Tensor) -> Tensor:
-        return mask if self.settings.padding == "masked" else torch.ones_like(mask)
-
 
 def alignment_terms(output: TRDETROutput, batch: Batch, settings: TRDETRSettings) -> dict[str, Tensor]:
     """Contrast videos with the texts of the batch, and clips with their own text; unweighted."""
     mask, temperature = batch.video_mask, settings.temperature
-    counted = mask if settings.padding == "masked" else torch.ones_like(mask)
+    counted = counted_rows(mask, settings.padding)
     return {
         "vtc": video_text_contrast(output.video_embedding, output.text_embedding, temperature),
         "ctc": clip_text_loss(output.clips, output.words, mask, batch.text_mask, batch.relevant, temperature, counted),

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sadetr.losses.alignment import clip_contrast, contrast_directions
+from sadetr.models.detr.parts import counted_rows
 from sadetr.models.interface import Batch
-from sadetr.models.uvcom.integration import Integrated, counted
+from sadetr.models.uvcom.integration import Integrated
 from sadetr.models.uvcom.settings import UVCOMSettings
 from sadetr.nn.layers import MLP, masked_mean
 from sadetr.nn.spans import cw_to_se
@@ -55,7 +56,7 @@ def alignment_terms(aligned: Aligned, batch: Batch, settings: UVCOMSettings) -> 
         relevant = batch.relevant
     else:
         relevant = first_window_clips(batch.spans[:, 0], batch.video_mask)
-    valid = counted(batch.video_mask, settings.padding)
+    valid = counted_rows(batch.video_mask, settings.padding)
     return {
         "video_text": sum(contrast_directions(aligned.video_similarity)) / 4,
         "clip_text": clip_contrast(aligned.clip_similarity, relevant, valid) / 2,

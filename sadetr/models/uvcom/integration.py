@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sadetr.models.detr.encoders import Stack
-from sadetr.models.detr.parts import layer_sizes
+from sadetr.models.detr.parts import counted_rows, layer_sizes
 from sadetr.models.detr.texts import visible_words
-from sadetr.models.uvcom.settings import Padding, UVCOMSettings
+from sadetr.models.uvcom.settings import UVCOMSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.convolutions import LocalBlock
 from sadetr.nn.layers import masked_mean
@@ -20,11 +20,6 @@ SHARPNESS = 5.0
 """What cosines of clips and centres are multiplied by in the random walk."""
 WALK = 0.5
 """Share of a walk's step that the other side makes; the rest stays where it started."""
-
-
-def counted(mask: Tensor, padding: Padding) -> Tensor:
-    """What takes part where attention has no say, (B, N) bool: all of it as published, or what ``mask`` shows."""
-    return mask if padding == "masked" else torch.ones_like(mask)
 
 
 class Centres(nn.Module):
@@ -129,7 +124,7 @@ class Integration(nn.Module):
     def forward(self, video: Inputs, text: Inputs) -> Integrated:
         """Let clips and words read each other, refine the clips, and encode them with the token."""
         clips, words = self._fuse(self.video_fusion, video, text), self._fuse(self.text_fusion, text, video)
-        clips_counted, words_counted = (counted(inputs.mask, self.settings.padding) for inputs in (video, text))
+        clips_counted, words_counted = (counted_rows(inputs.mask, self.settings.padding) for inputs in (video, text))
         text_centres = self.text_centres(words, words_counted)
         token = nearest_centre(self.video_centres(clips, clips_counted), text_centres)
         refined = clips + random_walk(clips, text_centres, self.local(clips, video.mask), clips_counted)

@@ -6,11 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from sadetr.models.detr.objective import DetectionOutput, saliency_terms, supervise
-from sadetr.models.detr.parts import QueryAnchors, detection_heads, layer_sizes, projections, token_positions
+from sadetr.models.detr.parts import (
+    QueryAnchors,
+    counted_rows,
+    detection_heads,
+    layer_sizes,
+    projections,
+    token_positions,
+)
 from sadetr.models.detr.texts import OtherTexts, least_similar_texts, next_texts, next_video_texts
 from sadetr.models.interface import Batch, Method, Shown, Step
 from sadetr.models.uvcom.alignment import Aligned, AlignmentHeads, alignment_terms, mean_similarity
-from sadetr.models.uvcom.integration import Inputs, Integrated, Integration, counted
+from sadetr.models.uvcom.integration import Inputs, Integrated, Integration
 from sadetr.models.uvcom.settings import UVCOMSettings
 from sadetr.nn.decoders import AnchorEncoding, DABDecoder, Memory, dab_layers, reference_offset
 from sadetr.nn.layers import xavier_matrices
@@ -111,6 +118,6 @@ class UVCOM(Method):
         any_video = settings.negatives == "any"
         if step.epoch < settings.least_similar_from:
             return next_texts(batch) if any_video else next_video_texts(batch)
-        similarity = mean_similarity(aligned, counted(batch.video_mask, settings.padding))
+        similarity = mean_similarity(aligned, counted_rows(batch.video_mask, settings.padding))
         other_video = batch.video_id.unsqueeze(1) != batch.video_id
         return least_similar_texts(similarity, torch.ones_like(other_video) if any_video else other_video)

@@ -12,12 +12,11 @@ from sadetr.nn.attention import attend, merge_heads, split_heads, visibility_bia
 from sadetr.nn.context_query import HIDDEN, PointwiseConvolution
 from sadetr.nn.stochastic import Dropout
 from sadetr.nn.tokens import LearnedPositions
+from sadetr.shapes import CHARACTER_PADDING
 
 NORM_EPSILON = 1e-6
 CHARACTER_CHANNELS = (10, 20, 30, 40)
 """Channels of the convolutions over one, two, three and four characters."""
-PADDING = 0
-"""Number of what stands behind a word's last character."""
 
 
 class CharacterEncoder(nn.Module):
@@ -26,7 +25,7 @@ class CharacterEncoder(nn.Module):
     def __init__(self, characters: int, settings: VSLNetSettings) -> None:
         super().__init__()
         self.masked = settings.padding == "masked"
-        self.table = nn.Embedding(characters, settings.character_width, padding_idx=PADDING)
+        self.table = nn.Embedding(characters, settings.character_width, padding_idx=CHARACTER_PADDING)
         self.dropout = Dropout(settings.dropout)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(settings.character_width, channels, (1, size))
@@ -38,7 +37,7 @@ class CharacterEncoder(nn.Module):
         longest = characters.shape[2]
         # Padded words have no character at all; the widest convolution needs its four.
         characters = functional.pad(characters, (0, max(0, len(CHARACTER_CHANNELS) - longest)))
-        present = (characters != PADDING).unsqueeze(1)
+        present = (characters != CHARACTER_PADDING).unsqueeze(1)
         values = self.dropout(self.table(characters)).permute(0, 3, 1, 2)
         if self.masked:
             values = values * present
