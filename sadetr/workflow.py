@@ -102,8 +102,8 @@ class Workflow:
 
     def _predictions(self, name: str) -> list[Path]:
         """Files that stand for predictions and annotations: provenance, and what was prepared from the annotations."""
-        settings = dict.fromkeys(run.setting for run in self.experiments[name].runs)
-        return [*(folder.provenance for folder in self._folders([name])), *map(self.layout.prepared, settings)]
+        provenance = [folder.provenance for folder in self._folders([name])]
+        return [*provenance, *map(self.layout.prepared, self._settings(name))]
 
     def rescored(self, *names: str) -> list[Path]:
         """Metrics of the published predictions of the experiments ``names``; by default of all settings that occur.
@@ -140,8 +140,13 @@ class Workflow:
         ] + self._stores(names)
 
     def _stores(self, names: Sequence[str]) -> list[Path]:
-        settings = dict.fromkeys(run.setting for name in names or self.all for run in self.experiments[name].runs)
+        settings = self._settings(*names)
         return [path for setting in settings for path in (self.layout.store(setting), self.layout.prepared(setting))]
+
+    def _settings(self, *names: str) -> list[str]:
+        """Benchmark settings of the experiments ``names`` (default: those of ``all``)."""
+        runs = (run for name in names or self.all for run in self.experiments[name].runs)
+        return list(dict.fromkeys(run.setting for run in runs))
 
     def _folders(self, names: Sequence[str]) -> list[RunFolder]:
         chosen = [self.experiments[name] for name in names or self.all]
@@ -221,9 +226,8 @@ class Workflow:
 
     @property
     def checks(self) -> list[Path]:
-        """Reports of the data check, one per benchmark setting that an experiment uses."""
-        settings = dict.fromkeys(run.setting for experiment in self.experiments.values() for run in experiment.runs)
-        return [self.folder / "checks" / f"{setting}.json" for setting in settings]
+        """Reports of the data check, one per benchmark setting that the target ``all`` needs."""
+        return [self.folder / "checks" / f"{setting}.json" for setting in self._settings()]
 
     def threads(self, run: str) -> int:
         """CPU threads of a training."""

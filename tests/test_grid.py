@@ -126,6 +126,14 @@ def test_no_two_runs_are_the_same_network(scale):
         assert seen.setdefault(repr(sorted(identity.items())), run) == run
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_all_asks_for_no_data_that_only_other_targets_need(scale):
+    flow = Workflow({"scale": scale, "data_root": "."} if scale != "mini" else {})
+    assert [path.stem for path in flow.checks] == ["qvhighlights", "charades_sta_vgg", "charades_sta", "tacos"]
+    assert not [path for path in flow.kept() if "tacos_glove" in str(path)]
+    assert [path for path in flow.kept("vslnet_inputs") if "tacos_glove" in str(path)]
+
+
 def test_sensitivity_is_not_part_of_all():
     flow = Workflow({})
     assert "sensitivity" in flow.experiments
