@@ -15,16 +15,13 @@ from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.files import atomic_write_text
 from sadetr.layering import find
 from sadetr.layout import Layout
-from sadetr.reporting.comparison import (
-    FAILING,
+from sadetr.reporting.comparison import FAILING, Comparison, compare, exit_code
+from sadetr.reporting.comparison_pages import (
     HEADER,
-    Comparison,
     by_experiment,
-    compare,
     comparison_csv,
     comparison_html,
     comparison_markdown,
-    exit_code,
     printed,
     summary,
 )

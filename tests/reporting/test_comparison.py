@@ -6,14 +6,8 @@ import io
 import pytest
 
 from sadetr.errors import SettingsError
-from sadetr.reporting.comparison import (
-    VERDICTS,
-    compare,
-    comparison_csv,
-    comparison_html,
-    comparison_markdown,
-    exit_code,
-)
+from sadetr.reporting.comparison import VERDICTS, compare, exit_code
+from sadetr.reporting.comparison_pages import comparison_csv, comparison_html, comparison_markdown
 from sadetr.reporting.paper import PaperTable, Tolerances
 
 from .conftest import GENERATED, OTHER, TOLERANCES, run_id

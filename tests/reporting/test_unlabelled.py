@@ -10,13 +10,8 @@ import pytest
 from sadetr.data.annotations import Query, write_annotations
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, write_predictions
 from sadetr.experiments import Experiment, Row
-from sadetr.reporting.comparison import (
-    compare,
-    comparison_csv,
-    comparison_html,
-    comparison_markdown,
-    exit_code,
-)
+from sadetr.reporting.comparison import compare, exit_code
+from sadetr.reporting.comparison_pages import comparison_csv, comparison_html, comparison_markdown
 from sadetr.reporting.figures import write_figure
 from sadetr.reporting.metrics import ScaleResults, gather, read_metrics
 from sadetr.reporting.panels import qualitative_figure
