@@ -15,6 +15,8 @@ from sadetr.errors import SettingsError
 
 CONFIG = ("--config", "-C")
 NAMED_VALUES = (*CONFIG, "--resources", "--res", "--default-resources", "--default-res", "--set-resources")
+NUMBERS = ("seeds",)
+"""Keys of ``--config`` whose values may be numbers."""
 CONFIG_FILES = ("--configfile", "--configfiles")
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -66,6 +68,8 @@ def check_config(words: Sequence[str], config: Mapping[str, Any]) -> None:
     # The last one wins, in Snakemake as here.
     for key, text in dict(_typed(words)).items():
         if config[key] == text or (_is_quoted(text) and config[key] == text[1:-1]):
+            continue
+        if key in NUMBERS and str(config[key]) == text:
             continue
         meant = text[1:-1] if _is_quoted(text) else text
         if not text:

@@ -34,6 +34,8 @@ from sadetr.settings import (
     SimulationSettings,
 )
 
+PAPER_SEEDS = "paper"
+"""What is asked for where every row has the seeds of its experiment file."""
 ClassReference = Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$")]
 """``package.module:Class``."""
 
@@ -127,6 +129,33 @@ def load_scale(name: str, config: Path = CONFIG) -> ScaleSettings:
             shared = load_family(family, config).settings_type(config)
             check_keys(shared, overrides, path, (*written, "families", family))
     return scale
+
+
+def choose_seeds(scale: ScaleSettings, text: str | None) -> ScaleSettings:
+    """The scale with other seeds of the rows of tables and figures.
+
+    Args:
+        scale: as :func:`load_scale` reads it.
+        text: whole numbers with commas between them; ``paper`` for those of the paper; None leaves the scale as it is.
+
+    Raises:
+        SettingsError: neither, or one seed twice.
+    """
+    if text is None:
+        return scale
+    if text == PAPER_SEEDS:
+        return scale.model_copy(update={"seeds": None})
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in words) or len(set(map(int, words))) < len(words):
+        raise SettingsError(
+            f"seeds {text!r}: expected {PAPER_SEEDS!r} or different whole numbers, 0,1,2,3,2018 say, without blanks"
+        )
+    return scale.model_copy(update={"seeds": [int(word) for word in words]})
+
+
+def seeds_text(scale: ScaleSettings) -> str:
+    """Inverse of :func:`choose_seeds`."""
+    return PAPER_SEEDS if scale.seeds is None else ",".join(map(str, scale.seeds))
 
 
 def _check_names(path: Path, key: tuple[str, ...], names: Iterable[str], folder: str, config: Path) -> None:

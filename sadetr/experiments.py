@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sadetr.configuration import ScaleSettings, load_method, resolve, resolve_dataset
+from sadetr.configuration import ScaleSettings, load_method, load_scale, resolve, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.layering import CONFIG, find, load_yaml, named_files, validate
 from sadetr.settings import Record, RunSettings
@@ -168,6 +168,9 @@ class ExperimentFields(Record):
     layout: str
     title: str
     part_of_all: bool = True
+    keeps_seeds: bool = False
+    """Whether its rows keep the seeds written here, whatever others are asked for: it is about seeds, or shows single
+    runs."""
     split: str = ""
     checkpoint: Checkpoint = "best"
     metrics: list[str] = Field(default_factory=list)
@@ -213,20 +216,22 @@ def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG
 
     Args:
         name: ``table4``, ``figure5`` and so on.
-        scale: decides nothing but which rows happen to be the same network.
+        scale: which rows happen to be the same network, and other seeds than the experiment's own.
 
     Raises:
         SettingsError: unknown experiment, variant, setting or key, or labels that do not fit the columns.
     """
     fields = _read(name, config)
-    scale_name = scale if isinstance(scale, str) else scale.reference
+    scale = load_scale(scale, config) if isinstance(scale, str) else scale
+    scale_name = scale.reference
+    seeds = None if fields.keeps_seeds else scale.seeds
     rows = []
     for key, row in fields.rows.items():
         place = f"{find('experiments', f'{name}.yaml', config)}: row {key!r}"
         if len(row.labels) != len(fields.label_columns):
             raise SettingsError(f"{place} has {len(row.labels)} labels for {len(fields.label_columns)} label columns")
         setting = row.setting or fields.run.setting
-        runs = _runs(row, fields.run, scale_name, config)
+        runs = _runs(row, fields.run, seeds, scale_name, config)
         checkpoint = row.checkpoint or fields.checkpoint
         if runs and checkpoint not in (kept := resolve_dataset(setting, scale_name, config).checkpoints):
             raise SettingsError(
@@ -260,11 +265,11 @@ def _rescored(name: str | None, setting: str, split: str, place: str) -> Predict
     return predictions
 
 
-def _runs(row: RowFields, shared: RunFields, scale: str, config: Path) -> tuple[RunId, ...]:
+def _runs(row: RowFields, shared: RunFields, chosen: list[int] | None, scale: str, config: Path) -> tuple[RunId, ...]:
     if row.variant is None:
         return ()
     setting, method = row.setting or shared.setting, row.method or shared.method
-    seeds = row.seeds or shared.seeds
+    seeds = chosen or row.seeds or shared.seeds
     return tuple(canonical(RunId(setting, method, row.variant, seed), scale, config) for seed in seeds)
 
 

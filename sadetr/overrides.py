@@ -5,15 +5,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sadetr.settings import CorpusSettings, Record
 
 Overrides = dict[str, Any]
+Seed = Annotated[int, Field(ge=0)]
 SECTIONS = ("dataset", "features", "training", "execution", "simulation")
 """Sections of the settings that a scale changes for all methods alike."""
+
+
+def _each_once(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("name every seed once")
+    return seeds
 
 
 class Layer(NamedTuple):
@@ -54,6 +61,8 @@ class ScaleSettings(SettingOverrides):
     """Shown on every table and figure; empty where the numbers may be compared with the paper."""
     data: Literal["generated", "simulated", "official"]
     extends: str | None = None
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)] | None = None
+    """Seeds of the runs behind every row of a table or figure that does not keep its own. None: the paper's."""
     settings: dict[str, SettingOverrides] = Field(default_factory=dict)
 
     def layers(self, path: Path, setting: str, method: str | None, family: str | None) -> Iterator[Layer]:

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import load_scale, resolve_dataset
+from sadetr.configuration import choose_seeds, load_scale, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.fingerprints import Fingerprints
 from sadetr.layering import find
 from sadetr.layout import Layout, RunFolder
 from sadetr.planning import PREPARED, TRAINED, check_removed, check_rescored
-from sadetr.reporting.paper import tolerance_files
+from sadetr.reporting.chance import chance_files, load_chance
 from sadetr.reporting.published import LOGS, check_published, published_predictions
 from sadetr.reporting.requirements import check_compared, check_rendered
 from sadetr.settings import DatasetSettings
 
-OPTIONS = ("scale", "results", "data_root", "gpu_partition")
+OPTIONS = ("scale", "results", "data_root", "gpu_partition", "seeds")
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
 
@@ -38,25 +38,31 @@ class Workflow:
             if key not in OPTIONS:
                 near = difflib.get_close_matches(key, OPTIONS, n=1, cutoff=0.0)[0]
                 raise SettingsError(f"--config {key}=...: unknown option; the nearest is {near!r}")
-        given = {key: _text(key, value) for key, value in config.items()}
+        given = {key: _text(key, value) for key, value in config.items() if key != "seeds"}
+        seeds = _seeds(config.get("seeds"))
         self._reference = given.get("scale", "mini")
         data_root = given.get("data_root")
         results = Path(given.get("results", "results"))
         self._gpu_partition = given.get("gpu_partition")
-        self.layout = Layout(load_scale(self._reference), results, None if data_root is None else Path(data_root))
+        scale = choose_seeds(load_scale(self._reference), seeds)
+        self.layout = Layout(scale, results, None if data_root is None else Path(data_root))
         self.data_root = self.layout.data_root
         """Checked here: an error inside a rule's input function is easily lost."""
         check_published(self.layout.published)
         self.fingerprints = Fingerprints(self.layout)
         self._trainable: set[str] = set()
-        self.experiments = {name: load_experiment(name, self._reference) for name in experiment_names()}
+        self.experiments = {name: load_experiment(name, scale) for name in experiment_names()}
         self.all = [name for name, experiment in self.experiments.items() if experiment.part_of_all]
         """Names of the experiments that the target ``all`` makes."""
         arguments = ["--scale", self._reference, "--results", str(results)]
         self.arguments = shlex.join(arguments)
         """Options that every subcommand takes."""
+        chosen = [] if seeds is None else ["--seeds", seeds]
+        self.table_arguments = shlex.join(arguments + chosen)
+        """Options that every subcommand takes which makes tables."""
         real_data = [] if data_root is None else ["--data-root", data_root]
         self.data_arguments = shlex.join(arguments + real_data)
+        self.figure_arguments = shlex.join(arguments + real_data + chosen)
         """Options that every subcommand takes which reads data."""
 
     @property
@@ -172,7 +178,7 @@ class Workflow:
     @property
     def tolerances(self) -> list[Path]:
         """Written tolerances of the comparison."""
-        return tolerance_files()
+        return chance_files()
 
     def prepare_inputs(self, setting: str) -> list[Path]:
         """What a feature store is made from, as far as the workflow makes it; what is given must be there.
@@ -221,7 +227,7 @@ class Workflow:
         """
         for name in self.all:
             check_rendered(self.experiments[name], self.layout.scale)
-        check_compared(self.experiments[name] for name in self.all)
+        check_compared([self.experiments[name] for name in self.all], load_chance(self.layout.scale))
         return self.metrics()
 
     @property
@@ -240,6 +246,14 @@ class Workflow:
     def partition(self, run: str) -> str | None:
         """Slurm partition of a training: None (the cluster's default) unless it asks for a GPU."""
         return self._gpu_partition if self.gpus(run) else None
+
+
+def _seeds(value: Any) -> str | None:
+    """The value of ``--config seeds=``, which Snakemake reads as a number, a list or text."""
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return ",".join(map(str, numbers))
 
 
 def _text(key: str, value: Any) -> str:

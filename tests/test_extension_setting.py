@@ -41,7 +41,10 @@ rows:
 sa_detr,R1@0.5,50,,val,1,
 sa_detr,R1@0.3,60,,val,1,
 """,
-    "own/paper/tolerances.yaml": "mAP: 9.0\nrescored: 9.0\nsettings: {ownmoments: {R1@0.3: 2.5}, tacos: {mIoU: 9.0}}\n",
+    "own/paper/tolerances.yaml": (
+        "metrics: {mAP: {disagreement: 9.0}}\nqueries: {ownmoments: {val: 100}, tacos: {test: 4}}\n"
+        "spreads: {ownmoments: {R1@0.3: 2.5}}\n"
+    ),
 }
 ROW = {"query": "q", "duration": 20, "vid": "part1/v", "relevant_windows": [[0, 8]]}
 
@@ -144,15 +147,22 @@ def test_what_it_knows_of_its_files_is_used(extension: Extension) -> None:
     assert "sources/ownmoments.yaml would name them" in extension.sadetr("download").stderr
 
 
-def test_its_tolerances_add_to_ours_and_change_none(extension: Extension) -> None:
+def test_what_it_knows_of_chance_adds_to_ours_and_changes_nothing(extension: Extension) -> None:
     script = """
-from sadetr.reporting.paper import load_tolerances
-found = load_tolerances()
-print(found.of("ownmoments", "R1@0.3"), found.of("ownmoments", "mAP"), found.rescored)
-print(found.of("tacos", "mIoU"), found.of("tacos", "R1@0.3"), found.of("charades_sta", "R1@0.5"))
+from sadetr.configuration import load_scale
+from sadetr.reporting.chance import load_chance
+found = load_chance(load_scale("ownscale"))
+print(found.spread("ownmoments", "sa_detr", "val", "R1@0.3", 60.0))
+print(round(found.spread("ownmoments", "sa_detr", "val", "mAP", 40.0), 3), found.settings.queries["tacos"]["test"])
 """
     done = extension.run("-c", script)
-    assert done.stdout.split() == ["2.5", "1.2", "0.005", "0.7", "1.0", "1.0"], done.stderr
-    extension.write("own/paper/tolerances.yaml", "settings: {ownmoments: {R1@0.3: -1}}\n")
-    done = extension.run("-c", script)
-    assert f"{extension.folder}/own/paper/tolerances.yaml: key 'settings.ownmoments.R1@0.3'" in done.stderr
+    # 0.6 of a standard deviation of 36 over 100 queries.
+    assert done.stdout.split() == ["2.5", "2.16", "4001"], done.stderr
+    for text, key in (
+        ("spreads: {ownmoments: {R1@0.3: -1}}", "spreads.ownmoments.R1@0.3"),
+        ("rescored: 9.0", "rescored"),
+    ):
+        extension.write("own/paper/tolerances.yaml", text)
+        done = extension.run("-c", script)
+        assert f"{extension.folder}/own/paper/tolerances.yaml: " in done.stderr
+        assert repr(key) in done.stderr

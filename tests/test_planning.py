@@ -48,12 +48,15 @@ def test_an_experiment_that_could_not_be_rendered(own, experiment, numbers, mess
     assert message in own.refusal("own", config=DATA)
 
 
-def test_a_metric_without_tolerance_matters_to_the_comparison_alone(own):
+def test_a_split_of_unknown_size_matters_to_the_comparison_alone(own):
     (own.folder / "config/experiments/own.yaml").write_text(PRINTED.replace("mAP]", "mIoU]"))
     (own.folder / "config/paper/own.csv").write_text(HEADER + "full,R1@0.5,50,,val,1,\nfull,mIoU,50,,val,1,\n")
     assert own.planned("own", config=DATA)["train"] == 1
     for target in ("all", "compare"):
-        assert "tolerances.yaml: no tolerance for metric 'mIoU'" in own.refusal(target, config=DATA)
+        refusal = own.refusal(target, config=DATA)
+        assert (
+            "tolerances.yaml: key 'queries' does not say how many queries split 'val' of setting 'own' has" in refusal
+        )
 
 
 @pytest.mark.parametrize("name", ["annotations/own/val.jsonl", "features/own/clip", "features/own/text"])

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from sadetr.cli.options import RESULTS, DataRoot, Results, Scale, app, known_run, make_layout, print_paths
+from sadetr.cli.options import (
+    RESULTS,
+    DataRoot,
+    Results,
+    Scale,
+    Seeds,
+    app,
+    chosen_scale,
+    known_run,
+    make_layout,
+    print_paths,
+)
+from sadetr.configuration import PAPER_SEEDS, ScaleSettings, choose_seeds, seeds_text
 from sadetr.errors import DataError, SettingsError
 from sadetr.experiments import experiment_name, experiment_names, load_experiment
 
@@ -16,20 +28,36 @@ def runs(
     table: Annotated[str | None, typer.Option(help="Number of a table, or name of one of our own.")] = None,
     figure: Annotated[str | None, typer.Option(help="Number of a figure.")] = None,
     scale: Scale = "mini",
+    seeds: Seeds = None,
 ) -> None:
-    """Print which run fills which row of a table or figure (default: of all)."""
-    names = experiment_names()
+    """Print which run fills which row of a table or figure (default: of all), and how many runs that is."""
+    names, chosen = experiment_names(), chosen_scale(scale, seeds)
     wanted = [experiment_name(kind, name) for kind, name in (("table", table), ("figure", figure)) if name is not None]
     for name in wanted or names:
         if name not in names:
             raise SettingsError(f"no experiment {name!r}; known: {', '.join(names)}")
-        experiment = load_experiment(name, scale)
+        experiment = load_experiment(name, chosen)
         scored = f" ({experiment.split}, {experiment.checkpoint} checkpoint)" if experiment.metrics else ""
         print(f"{name}: {experiment.title}{scored}")
         for row in experiment.rows:
             labels = " ".join(f"{column}={value or '-'}" for column, value in row.labels.items())
             print(f"  {row.key:<18} {labels:<32} {'  '.join(map(str, row.runs)) or '(paper only)'}")
         print(f"  {len(experiment.runs)} distinct runs")
+    print(_run_counts(wanted, names, chosen))
+
+
+def _run_counts(wanted: list[str], names: tuple[str, ...], chosen: ScaleSettings) -> str:
+    """How many trainings a target is, and what other seeds than the paper's add."""
+
+    def count(scale: ScaleSettings) -> int:
+        experiments = [load_experiment(name, scale) for name in wanted or names]
+        counted = [experiment for experiment in experiments if wanted or experiment.part_of_all]
+        return len({run for experiment in counted for run in experiment.runs})
+
+    total, papers = count(chosen), count(choose_seeds(chosen, PAPER_SEEDS))
+    target = " ".join(wanted) or "all"
+    difference = f", {total - papers:+d} beside the {papers} with the paper's seeds" if total != papers else ""
+    return f"{target}: {total} distinct runs with seeds={seeds_text(chosen)}{difference}"
 
 
 @app.command()

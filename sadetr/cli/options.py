@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sadetr.configuration import load_scale
+from sadetr.configuration import ScaleSettings, choose_seeds, load_scale
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, canonical
 from sadetr.layout import Layout
@@ -23,6 +23,12 @@ Results = Annotated[Path, typer.Option(help="Folder that holds the results of al
 DataRoot = Annotated[
     Path | None, typer.Option(help="Real data: annotations/<setting>/ and features/<setting>/. Unused by mini.")
 ]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        help="Seeds of every row of the tables: 0,1,2,3,2018 say; 'paper' for the paper's. [default: the scale's]"
+    ),
+]
 Setting = Annotated[str, typer.Option(help="Benchmark setting, a file of config/settings.")]
 Run = Annotated[str, typer.Option(help="<setting>/<method>/<variant>/seed<k>, as `runs` prints them.")]
 RESULTS = Path("results")
@@ -31,6 +37,11 @@ RESULTS = Path("results")
 def make_layout(scale: str, results: Path, data_root: Path | None = None) -> Layout:
     """Paths of a scale."""
     return Layout(load_scale(scale), results, data_root)
+
+
+def chosen_scale(scale: str, seeds: str | None) -> ScaleSettings:
+    """A scale with the seeds that were asked for."""
+    return choose_seeds(load_scale(scale), seeds)
 
 
 def known_run(text: str, scale: str) -> RunId:

@@ -9,30 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sadetr.configuration import ScaleSettings
+from sadetr.configuration import ScaleSettings, seeds_text
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
-from sadetr.files import atomic_write_text
 from sadetr.layering import find
 from sadetr.layout import Layout
-from sadetr.reporting.comparison import FAILING, Comparison, compare, exit_code
-from sadetr.reporting.comparison_pages import (
-    HEADER,
-    by_experiment,
-    comparison_csv,
-    comparison_html,
-    comparison_markdown,
-    printed,
-    summary,
-)
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
 from sadetr.reporting.grids import write_grid
 from sadetr.reporting.metrics import ScaleResults, gather
 from sadetr.reporting.panels import qualitative_figure
-from sadetr.reporting.paper import load_tolerances
 from sadetr.reporting.qualitative import panels
 from sadetr.reporting.renderers import write_table
-from sadetr.reporting.requirements import check_rendered, compared_table, paper_table
+from sadetr.reporting.requirements import check_rendered, paper_table
 from sadetr.reporting.seeds import write_seeds
 from sadetr.reporting.sensitivity import sensitivity_table
 from sadetr.reporting.settings_table import settings_table
@@ -53,7 +41,7 @@ def gather_command(scale: ScaleSettings, results: Path, names: Sequence[str] = (
     runs = dict.fromkeys(run for experiment in experiments for run in experiment.runs)
     settings = dict.fromkeys(setting for experiment in experiments for setting in experiment.settings)
     paths = [*(layout.run(run).metrics for run in runs), *map(layout.rescored, settings)]
-    gather([path for path in paths if path.exists()], layout.metrics)
+    gather([path for path in paths if path.exists()], layout.metrics, seeds_text(scale))
     return [layout.metrics]
 
 
@@ -166,36 +154,6 @@ LAYOUTS: dict[str, Callable[[Experiment, ScaleSettings, ScaleResults], list[Path
 """Layout of an experiment file -> what renders it and returns the files written (``NEEDS`` says what it needs)."""
 
 
-def comparison_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:
-    """Write the verdicts on the named experiments (default: all) to ``comparison.{csv,md,html}``.
-
-    Raises:
-        SettingsError: the paper's numbers or tolerances do not fit an experiment.
-        ResultsError: a run's metrics are unreadable.
-    """
-    comparison = _compare(scale, results, names)
-    folder = Path(results) / scale.name
-    texts = {
-        folder / "comparison.csv": comparison_csv(comparison),
-        folder / "comparison.md": comparison_markdown(comparison),
-        folder / "comparison.html": comparison_html(comparison),
-    }
-    for path, text in texts.items():
-        atomic_write_text(path, text)
-    return list(texts)
-
-
-def compare_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> int:
-    """Print the verdicts on the named experiments (default: all) and return the exit code; writes nothing.
-
-    Raises:
-        As :func:`comparison_command`.
-    """
-    comparison = _compare(scale, results, names)
-    _print(comparison)
-    return exit_code(comparison)
-
-
 def _load(names: Sequence[str], scale: ScaleSettings) -> list[Experiment]:
     experiments = [load_experiment(name, scale) for name in names or experiment_names()]
     return [experiment for experiment in experiments if names or experiment.part_of_all]
@@ -206,32 +164,3 @@ def _load_kind(name: str, kind: str, scale: ScaleSettings) -> Experiment:
     if experiment.kind != kind:
         raise SettingsError(f"{name} is a {experiment.kind}; use 'python -m sadetr {experiment.kind}'")
     return experiment
-
-
-def _compare(scale: ScaleSettings, results: Path, names: Sequence[str]) -> Comparison:
-    experiments = [(experiment, compared_table(experiment)) for experiment in _load(names, scale)]
-    return compare(experiments, scale, ScaleResults(results, scale), load_tolerances())
-
-
-def _print(comparison: Comparison) -> None:
-    """Counts per experiment and verdict, then every cell that makes the exit code 1."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    verdicts = list(comparison.counts)
-    counts = Table("", *verdicts, box=SIMPLE)
-    for name, cells in by_experiment(comparison).items():
-        found = [cell.verdict for cell in cells]
-        counts.add_row(name, *(str(found.count(verdict)) for verdict in verdicts))
-    failing = Table("", *HEADER, box=SIMPLE, padding=(0, 1, 0, 0))
-    for cell in comparison.cells:
-        if cell.verdict in FAILING:
-            failing.add_row(cell.experiment, *printed(cell))
-    console = Console(highlight=False)
-    if comparison.banner:
-        console.print(comparison.banner, style="bold")
-    console.print(counts)
-    if failing.rows:
-        console.print(failing)
-    console.print(summary(comparison))

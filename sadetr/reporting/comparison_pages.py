@@ -1,53 +1,51 @@
-"""The comparison with the paper as CSV, Markdown and HTML, and the words of it that are printed."""
+"""The comparison with the paper as Markdown and HTML, and the words of it that are printed."""
 
-from sadetr.markup import csv_text, escape_html, escape_markdown, html_page, markdown_banner, markdown_grid
-from sadetr.reporting.comparison import FAILING, ComparedCell, Comparison
+from sadetr.markup import escape_html, escape_markdown, html_page, markdown_banner, markdown_grid
+from sadetr.reporting.comparison import FAILING, ComparedCell, ComparedTable, Comparison
 from sadetr.reporting.tables import ABSENT
 
-
-def comparison_csv(comparison: Comparison) -> str:
-    """One line per cell, for programs: two decimals, empty where there is no number."""
-    header = ["experiment", "row", "kind", "label", "split", "metric", "ours", "ours_std", "seeds"]
-    header += ["paper", "paper_std", "difference", "tolerance", "verdict", "reason", "note"]
-    lines = [header]
-    for cell in comparison.cells:
-        score, paper = cell.score, cell.paper
-        line = [cell.experiment, cell.row, cell.kind, cell.label, cell.split, cell.metric]
-        line += [_decimal(score.mean), _decimal(score.std), f"{score.found}/{score.wanted}"]
-        line += [_decimal(paper.value if paper else None), _decimal(paper.std if paper else None)]
-        line += [_decimal(cell.difference), _tolerance(cell.tolerance), cell.verdict, cell.reason]
-        lines.append([*line, paper.note if paper else ""])
-    return csv_text(lines)
-
-
-HEADER = ("row", "metric", "ours", "paper", "difference", "tolerance", "verdict")
+HEADER = ("row", "metric", "ours", "paper", "judged by", "difference", "chance explains", "verdict")
+LEGEND = (
+    "Judged by: a mean over seeds that the paper prints for the same network, where it stands in for a single number. "
+    "Chance explains: differences between two perfect reproductions reach this in one of forty comparisons, somewhere "
+    "among all cells. A number marked ? is doubtful in the paper and never required."
+)
 
 
 def printed(cell: ComparedCell) -> tuple[str, ...]:
     """The cell's columns under :data:`HEADER`, as text."""
-    ours = _decimal(cell.score.mean) or ABSENT
+    ours = _decimal(cell.score.mean)
     if cell.score.std is not None:
         ours += f" ± {cell.score.std:.2f}"
-    paper = _decimal(cell.paper.value if cell.paper else None) or ABSENT
+    paper, reference = cell.paper, cell.reference
+    number = _decimal(paper.value if paper else None) + (" ?" if paper and paper.doubtful else "")
+    elsewhere = reference is not None and reference.origin != cell.experiment
+    judged_by = f"{reference.value:.2f} ({reference.origin}, {reference.seeds} seeds)" if elsewhere else ABSENT
     difference = ABSENT if cell.difference is None else f"{cell.difference:+.2f}"
-    tolerance = _tolerance(cell.tolerance) or ABSENT
+    limit = ABSENT if cell.limit is None else f"± {max(f'{cell.limit:.2f}', f'{round(cell.limit, 3):g}', key=len)}"
     row = f"{cell.row} (rescored)" if cell.kind == "rescored" else cell.row
-    return (row, cell.metric, ours, paper, difference, tolerance, cell.verdict_text)
+    return (row, cell.metric, ours, number, judged_by, difference, limit, cell.verdict_text)
 
 
 def _decimal(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _tolerance(value: float | None) -> str:
-    """Two decimals, or as many as it has."""
-    return max(_decimal(value), f"{value:g}", key=len) if value is not None else ""
+    return ABSENT if value is None else f"{value:.2f}"
 
 
 def summary(comparison: Comparison) -> str:
-    """One sentence: how many cells have which verdict."""
+    """How many cells have which verdict, and which tables lie below the paper as a whole."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
-    return f"Scale {comparison.scale}, {len(comparison.cells)} cells: {counts or 'none'}."
+    below = [table.experiment for table in comparison.tables if table.fails]
+    words = f" Below the paper as a whole: {', '.join(below)}." if below else ""
+    return f"Scale {comparison.scale}, {len(comparison.cells)} cells: {counts or 'none'}.{words}"
+
+
+def table_sentence(table: ComparedTable) -> str:
+    """The verdict on a table as a whole."""
+    return (
+        f"{table.experiment} as a whole: {table.verdict}. {table.cells} required cells lie {table.shift:+.2f} points "
+        f"from the paper on average, {table.statistic:+.2f} standard deviations; the limit is {-table.limit:+.2f}. "
+        f"A loss of {table.detectable:.2f} points in every cell would be found in four of five comparisons."
+    )
 
 
 def by_experiment(comparison: Comparison) -> dict[str, list[ComparedCell]]:
@@ -59,18 +57,21 @@ def by_experiment(comparison: Comparison) -> dict[str, list[ComparedCell]]:
 def comparison_markdown(comparison: Comparison) -> str:
     """A document with one grid per table or figure."""
     parts = ["# Comparison with the paper", *markdown_banner(comparison.banner), escape_markdown(summary(comparison))]
+    parts += [escape_markdown(LEGEND)] if comparison.comparable else []
     for name, cells in by_experiment(comparison).items():
         rows = [[escape_markdown(text) for text in printed(cell)] for cell in cells]
         parts += [f"## {escape_markdown(name)} ({cells[0].split})", markdown_grid(HEADER, rows, left=2)]
+        parts += [escape_markdown(table_sentence(table)) for table in comparison.tables if table.experiment == name]
     return "\n\n".join(parts) + "\n"
 
 
-_CLASSES = dict.fromkeys(("above", "reached", "within tolerance"), "good") | dict.fromkeys(FAILING, "bad")
+_CLASSES = dict.fromkeys(("above", "reached"), "good") | dict.fromkeys(FAILING, "bad")
 
 
 def comparison_html(comparison: Comparison) -> str:
     """A self-contained page."""
     body = ["<h1>Comparison with the paper</h1>", f"<p>{escape_html(summary(comparison))}</p>"]
+    body += [f"<p>{escape_html(LEGEND)}</p>"] if comparison.comparable else []
     for name, cells in by_experiment(comparison).items():
         head = "".join(f"<th>{heading}</th>" for heading in HEADER)
         caption = f"<caption>{escape_html(name)} ({escape_html(cells[0].split)})</caption>"
@@ -81,4 +82,7 @@ def comparison_html(comparison: Comparison) -> str:
             row = "".join(f"<td>{text}</td>" for text in texts) + f'<td class="{style}">{verdict}</td>'
             body.append(f"<tr>{row}</tr>")
         body += ["</tbody>", "</table></div>"]
+        body += [
+            f"<p>{escape_html(table_sentence(table))}</p>" for table in comparison.tables if table.experiment == name
+        ]
     return html_page("Comparison with the paper", comparison.banner, body)

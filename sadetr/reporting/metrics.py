@@ -7,6 +7,7 @@ method, split and bytes: the columns about a training are null.
 
 import itertools
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,31 +130,46 @@ def _read_parquet(path: Path, remedy: str) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         found = disguise(path, PARQUET)
         reason = f"it {found.fault}" if found else error
-        raise ResultsError(f"{path}: cannot be read as Parquet ({reason}). Delete it. {remedy}") from error
+        raise ResultsError(f"{path}: cannot be read as Parquet ({reason}). {remedy}") from error
 
 
-def read_metrics(path: Path | str) -> pa.Table:
-    """Read metrics written by :func:`write_run_metrics` or :func:`gather`.
+EVALUATE = "Delete it and run 'python -m sadetr evaluate' for that run."
+
+
+def read_metrics(path: Path | str, remedy: str = EVALUATE) -> pa.Table:
+    """Read metrics written by :func:`write_run_metrics` or :func:`gather`, or by another program in the same columns.
 
     Raises:
-        ResultsError: the file is missing, truncated or of another schema.
+        ResultsError: the file is missing, truncated or of another schema; it ends with ``remedy``.
     """
     path = Path(path)
-    table = _read_parquet(path, "Run 'python -m sadetr evaluate' for that run.")
-    if not table.schema.equals(SCHEMA, check_metadata=False):
-        differing = sorted({f"{field.name} ({field.type})" for field in set(SCHEMA) ^ set(table.schema)})
-        raise ResultsError(
-            f"{path}: columns differ from this version's ({', '.join(differing) or 'order'}). "
-            "Delete the file and run 'python -m sadetr evaluate' for that run."
-        )
-    return table
+    table = _read_parquet(path, remedy)
+    types = {field.name: field.type for field in table.schema}
+    expected = {field.name: field.type for field in SCHEMA}
+    differing = set(types.keys() ^ expected.keys())
+    differing |= {name for name in types.keys() & expected.keys() if not _fits(types[name], expected[name])}
+    if differing or len(types) < len(table.schema):
+        words = ", ".join(f"{name} ({types.get(name, 'missing')})" for name in sorted(differing)) or "one twice"
+        raise ResultsError(f"{path}: columns differ from this version's: {words}. {remedy}")
+    for field in SCHEMA:
+        if not field.nullable and table[field.name].null_count:
+            raise ResultsError(f"{path}: column {field.name!r} must not have empty cells. {remedy}")
+    return table.select(SCHEMA.names).cast(SCHEMA.with_metadata(table.schema.metadata))
 
 
-def gather(paths: Iterable[Path | str], out: Path | str) -> None:
+def _fits(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether a column is what was written, apart from how another program packs text or an empty column."""
+    text = pa.types.is_string(expected) and (
+        pa.types.is_large_string(found) or (pa.types.is_dictionary(found) and pa.types.is_string(found.value_type))
+    )
+    return found == expected or text or pa.types.is_null(found)
+
+
+def gather(paths: Iterable[Path | str], out: Path | str, seeds: str = "paper") -> None:
     """Join the metrics of many runs, and of published predictions, into one file, sorted by key.
 
-    The file's metadata name the scale, the number of runs and the commits. Equal inputs give equal bytes, whatever
-    the order of ``paths``.
+    The file's metadata name the scale, the number of runs, the commits and ``seeds``, the choice that was made for the
+    rows of tables. Equal inputs give equal bytes, whatever the order of ``paths``.
 
     Raises:
         ResultsError: nothing to join, an unreadable input, several scales, or one run twice.
@@ -169,7 +185,8 @@ def gather(paths: Iterable[Path | str], out: Path | str) -> None:
     columns = ("commit", "origin", "setting", "method", "variant", "seed")
     runs = {run for run in zip(*(table[name].to_pylist() for name in columns), strict=True) if run[1] == TRAINED}
     commits = " ".join(sorted({commit for commit, *_ in runs}))
-    _write(table, out, {"sadetr.scale": scales[0], "sadetr.runs": str(len(runs)), "sadetr.commits": commits})
+    facts = {"sadetr.scale": scales[0], "sadetr.runs": str(len(runs)), "sadetr.commits": commits, "sadetr.seeds": seeds}
+    _write(table, out, facts)
 
 
 def read_history(path: Path | str, columns: Sequence[str]) -> pa.Table:
@@ -179,7 +196,7 @@ def read_history(path: Path | str, columns: Sequence[str]) -> pa.Table:
         ResultsError: the file is missing or truncated, or lacks a column.
     """
     path = Path(path)
-    table = _read_parquet(path, "Run 'python -m sadetr train' for that run.")
+    table = _read_parquet(path, "Delete it and run 'python -m sadetr train' for that run.")
     for column in columns:
         if column not in table.schema.names:
             raise ResultsError(f"{path}: no column {column!r}; there are {', '.join(table.schema.names)}")
@@ -207,22 +224,19 @@ class Score:
         return self.found == self.wanted
 
 
-_Values = dict[tuple[str, ...], float | None]
+Key = tuple[str, str, str]
 
 
-class ScaleResults:
-    """The runs and rescored predictions of one scale, below ``<results>/<scale>``; each file is read once."""
+class Scores(ABC):
+    """Our numbers of the cells of tables, wherever they are kept."""
 
-    def __init__(self, results: Path | str, scale: ScaleSettings, data_root: Path | None = None) -> None:
-        self.layout = Layout(scale, Path(results), data_root)
-        self.folder = self.layout.folder
-        self._scale = scale
-        self._cache: dict[RunId, _Values | None] = {}
-        self._rescored: dict[str, _Values] = {}
+    @abstractmethod
+    def values(self, run: RunId) -> Mapping[Key, float | None] | None:
+        """Metrics of a run, by split, checkpoint and name; None where it has not been evaluated."""
 
-    def run(self, run: RunId) -> RunFolder:
-        """Files of a run."""
-        return self.layout.run(run)
+    @abstractmethod
+    def released(self, setting: str) -> Mapping[Key, float | None]:
+        """Scores of the published predictions of a benchmark setting, by method, split and metric."""
 
     def score(self, runs: Sequence[RunId], split: str, checkpoint: str, metric: str) -> Score:
         """Our number for one cell, over runs that differ by their seed alone.
@@ -230,7 +244,7 @@ class ScaleResults:
         Raises:
             ResultsError: a metrics file is unreadable, or was made at another scale or from other data.
         """
-        scores = [self._values(run) for run in runs]
+        scores = [self.values(run) for run in runs]
         key = (split, checkpoint, metric)
         found = [score[key] for score in scores if score is not None and key in score]
         values = [value for value in found if value is not None]
@@ -250,16 +264,52 @@ class ScaleResults:
             ResultsError: as :meth:`score`.
         """
         key = (split, checkpoint, metric)
-        values = {run.seed: (self._values(run) or {}).get(key) for run in runs}
+        values = {run.seed: (self.values(run) or {}).get(key) for run in runs}
         return {seed: value for seed, value in values.items() if value is not None}
 
-    def _values(self, run: RunId) -> _Values | None:
+    def rescored(self, predictions: Predictions, metric: str) -> Score:
+        """The score of published predictions; its state is "no file" where there are none.
+
+        Raises:
+            ResultsError: their metrics are unreadable, or were made at another scale.
+        """
+        values = self.released(predictions.setting)
+        if not any(key[:2] == (predictions.method, predictions.split) for key in values):
+            return Score(None, None, 0, 1, "no file")
+        key = (predictions.method, predictions.split, metric)
+        value = values.get(key)
+        labelled = values.get((*key[:2], LABELLED[part_of(metric)]), 100.0)
+        empty = "no queries" if labelled else "no labels"
+        state = "scored" if value is not None else empty if key in values else "not evaluated"
+        return Score(value, None, int(key in values), 1, state, labelled)
+
+
+class ScaleResults(Scores):
+    """The runs and rescored predictions of one scale, below ``<results>/<scale>``; each file is read once."""
+
+    def __init__(self, results: Path | str, scale: ScaleSettings, data_root: Path | None = None) -> None:
+        self.layout = Layout(scale, Path(results), data_root)
+        self.folder = self.layout.folder
+        self._scale = scale
+        self._cache: dict[RunId, dict[Key, float | None] | None] = {}
+        self._rescored: dict[str, dict[Key, float | None]] = {}
+
+    def run(self, run: RunId) -> RunFolder:
+        """Files of a run."""
+        return self.layout.run(run)
+
+    def values(self, run: RunId) -> Mapping[Key, float | None] | None:
+        """As of :class:`Scores`, from the run's folder.
+
+        Raises:
+            ResultsError: the file is unreadable or belongs to another run.
+        """
         if run not in self._cache:
             path = self.run(run).metrics
             self._cache[run] = self._load(path, run) if path.exists() else None
         return self._cache[run]
 
-    def _load(self, path: Path, run: RunId) -> _Values:
+    def _load(self, path: Path, run: RunId) -> dict[Key, float | None]:
         expected = {
             "scale": self._scale.name,
             "setting": run.setting,
@@ -271,25 +321,17 @@ class ScaleResults:
         rows = _checked(path, expected, "the file belongs to another run. Delete the run's folder and run it again.")
         return {(row["split"], row["checkpoint"], row["metric"]): row["value"] for row in rows}
 
-    def rescored(self, predictions: Predictions, metric: str) -> Score:
-        """The score of published predictions; its state is "no file" where there are none.
+    def released(self, setting: str) -> Mapping[Key, float | None]:
+        """As of :class:`Scores`, from the setting's file of rescored predictions.
 
         Raises:
-            ResultsError: their metrics are unreadable, or were made at another scale.
+            ResultsError: it is unreadable, or was made at another scale.
         """
-        if predictions.setting not in self._rescored:
-            self._rescored[predictions.setting] = self._load_rescored(predictions.setting)
-        values = self._rescored[predictions.setting]
-        if not any(key[:2] == (predictions.method, predictions.split) for key in values):
-            return Score(None, None, 0, 1, "no file")
-        key = (predictions.method, predictions.split, metric)
-        value = values.get(key)
-        labelled = values.get((*key[:2], LABELLED[part_of(metric)]), 100.0)
-        empty = "no queries" if labelled else "no labels"
-        state = "scored" if value is not None else empty if key in values else "not evaluated"
-        return Score(value, None, int(key in values), 1, state, labelled)
+        if setting not in self._rescored:
+            self._rescored[setting] = self._load_rescored(setting)
+        return self._rescored[setting]
 
-    def _load_rescored(self, setting: str) -> _Values:
+    def _load_rescored(self, setting: str) -> dict[Key, float | None]:
         path = self.layout.rescored(setting)
         if not path.exists():
             return {}

@@ -1,7 +1,7 @@
-"""The paper's numbers and the tolerances of the comparison: data under ``config/paper/``, nothing of it in code.
+"""The paper's numbers: data under ``config/paper/``, nothing of it in code.
 
-A number keeps its split, its spread, the number of seeds behind it and a note where the printed value is doubtful;
-doubtful values stand as printed.
+A number keeps its split, its spread, the number of seeds behind it and a note; doubtful values stand as printed, are
+marked, and are never required.
 """
 
 import csv
@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sadetr.disguise import CSV, disguise
 from sadetr.errors import SettingsError
 from sadetr.experiments import Row
-from sadetr.layering import CONFIG, extension_folders, find, load_yaml, validate
-from sadetr.settings import Record
+from sadetr.layering import CONFIG, find
 
 PAPER = CONFIG / "paper"
 
@@ -35,12 +34,27 @@ class PaperValue(BaseModel):
     std: Annotated[float, Field(gt=0, le=100)] | None
     split: Annotated[str, Field(min_length=1)]
     seeds: Annotated[int, Field(gt=0)] | None
+    doubtful: bool = False
+    """Whether the printed value cannot be, or may not be, what it is called; ``note`` says why."""
     note: str
 
     @field_validator("value", "std", "seeds", mode="before")
     @classmethod
     def _empty_is_none(cls, cell: str) -> str | None:
         return None if cell == "" else cell
+
+    @field_validator("doubtful", mode="before")
+    @classmethod
+    def _marked(cls, cell: str | bool) -> bool:
+        if cell not in ("", "x", True, False):
+            raise ValueError("must be 'x' or empty")
+        return cell in ("x", True)
+
+    @model_validator(mode="after")
+    def _doubt_has_a_reason(self) -> "PaperValue":
+        if self.doubtful and not self.note:
+            raise ValueError("a doubtful value needs a note that says why")
+        return self
 
 
 @dataclass(frozen=True)
@@ -78,18 +92,21 @@ class PaperTable:
 
 
 def load_paper_table(name: str, config: Path = CONFIG) -> PaperTable:
-    """Read ``<config>/paper/<name>.csv`` with the columns row, metric, value, std, split, seeds and note.
+    """Read ``<config>/paper/<name>.csv`` with the columns row, metric, value, std, split, seeds, doubtful and note.
+
+    The column ``doubtful`` may be left out where no value is.
 
     Raises:
         SettingsError: the file is missing, its header differs, a line is malformed or a cell appears twice.
     """
     path = find("paper", f"{name}.csv", config)
     columns = list(PaperValue.model_fields)
+    without_doubts = [column for column in columns if column != "doubtful"]
     values: dict[tuple[str, str], PaperValue] = {}
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
-            if reader.fieldnames != columns:
+            if reader.fieldnames not in (columns, without_doubts):
                 found = disguise(path, CSV) or f"the first line must be {','.join(columns)!r}"
                 raise SettingsError(f"{path}: {found}")
             for record in reader:
@@ -107,53 +124,12 @@ def load_paper_table(name: str, config: Path = CONFIG) -> PaperTable:
 
 def _parse(record: dict[str, str], place: str) -> PaperValue:
     if None in record or None in record.values():
-        raise SettingsError(f"{place}: expected {len(PaperValue.model_fields)} cells; quote notes that hold a comma")
+        cells = sum(column is not None for column in record)
+        raise SettingsError(f"{place}: expected {cells} cells; quote notes that hold a comma")
     try:
         return PaperValue.model_validate(record)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise SettingsError(f"{place}: column {fault['loc'][0]!r}: {fault['msg']}, found {fault['input']!r}") from None
-
-
-Tolerance = Annotated[float, Field(gt=0, le=100)]
-
-
-class Tolerances(Record):
-    """How far below the paper a cell may lie and still count as reproduced, in percentage points."""
-
-    model_config = ConfigDict(extra="allow", strict=False)
-    __pydantic_extra__: dict[str, Tolerance]
-
-    rescored: Tolerance
-    """Tolerance of published predictions, in either direction."""
-    settings: dict[str, dict[str, Tolerance]] = Field(default_factory=dict)
-    """Benchmark setting -> metric -> tolerance there."""
-
-    def of(self, setting: str, metric: str) -> float | None:
-        """Tolerance of a metric of trained runs; None where none is written down."""
-        return self.settings.get(setting, {}).get(metric, self.__pydantic_extra__.get(metric))
-
-
-def tolerance_files(folder: Path = PAPER) -> list[Path]:
-    """``<folder>/tolerances.yaml``, and the file of this name of every extension that has one."""
-    added = [base / PAPER.name / "tolerances.yaml" for base in extension_folders()]
-    return [folder / "tolerances.yaml", *(path for path in added if path.exists())]
-
-
-def load_tolerances(folder: Path = PAPER) -> Tolerances:
-    """Read ``<folder>/tolerances.yaml``; the reason for each number stands there as a comment.
-
-    Extensions add metrics and benchmark settings to it; what is written down already stays.
-
-    Raises:
-        SettingsError: the file is missing or a tolerance is not a positive number.
-    """
-    first, *added = tolerance_files(folder)
-    tolerances = validate(Tolerances, load_yaml(first), first)
-    for path in added:
-        # How exactly published predictions must come out is not an extension's to say.
-        more = validate(Tolerances, {"rescored": tolerances.rescored, **load_yaml(path)}, path)
-        settings = {name: {**more.settings.get(name, {}), **own} for name, own in tolerances.settings.items()}
-        metrics = {**more.__pydantic_extra__, **tolerances.__pydantic_extra__}
-        tolerances = Tolerances(rescored=tolerances.rescored, settings={**more.settings, **settings}, **metrics)
-    return tolerances
+        # A fault of the line as a whole has no column.
+        column = fault["loc"][0] if fault["loc"] else "doubtful"
+        raise SettingsError(f"{place}: column {column!r}: {fault['msg']}, found {record[column]!r}") from None

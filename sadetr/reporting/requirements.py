@@ -12,7 +12,8 @@ from sadetr.errors import SettingsError
 from sadetr.evaluation.scorer import metric_names
 from sadetr.experiments import Experiment, Row, RunId, run_settings
 from sadetr.layering import find
-from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances, load_paper_table, load_tolerances
+from sadetr.reporting.chance import Chance, Reference
+from sadetr.reporting.paper import PaperTable, PaperValue, load_paper_table
 from sadetr.reporting.settings_columns import COLUMNS, load_paper_settings, paper_key
 
 REFERENCE = "full"
@@ -51,20 +52,19 @@ def check_rendered(experiment: Experiment, scale: ScaleSettings) -> None:
         need(experiment, scale)
 
 
-def check_compared(experiments: Iterable[Experiment]) -> None:
+def check_compared(experiments: Iterable[Experiment], chance: Chance) -> None:
     """Refuse numbers that could not be compared with the paper's.
 
     Raises:
-        SettingsError: a row, a metric or a tolerance is missing, or a number is of another split.
+        SettingsError: a row or a metric is missing, a number is of another split, or its spread is not known.
     """
-    tolerances = load_tolerances()
     for experiment in experiments:
         table = compared_table(experiment)
         for row in experiment.rows:
             for metric in experiment.metrics if row.runs or row.rescored else ():
                 paper = compared_value(experiment, row, metric, table)
                 if paper is not None and row.runs:
-                    needed_tolerance(row.runs[0].setting, metric, table, tolerances)
+                    planned_spread(experiment, row, chance.reference(experiment, row, paper), metric, chance)
 
 
 def paper_table(experiment: Experiment) -> PaperTable:
@@ -104,17 +104,14 @@ def compared_value(experiment: Experiment, row: Row, metric: str, table: PaperTa
     return paper
 
 
-def needed_tolerance(setting: str, metric: str, table: PaperTable, tolerances: Tolerances) -> float:
-    """How far below the paper's number a metric of a trained run may lie, in percentage points.
+def planned_spread(experiment: Experiment, row: Row, reference: Reference, metric: str, chance: Chance) -> float:
+    """Standard deviation of one training of a row, in percentage points, if it is what the paper's is.
 
     Raises:
-        SettingsError: no tolerance is written down.
+        SettingsError: it is not known.
     """
-    tolerance = tolerances.of(setting, metric)
-    if tolerance is None:
-        path = table.path.with_name("tolerances.yaml")
-        raise SettingsError(f"{path}: no tolerance for metric {metric!r}; add one with its reason")
-    return tolerance
+    run = row.runs[0]
+    return chance.spread(run.setting, run.method, experiment.split, metric, reference.value)
 
 
 def reference_row(experiment: Experiment) -> Row:

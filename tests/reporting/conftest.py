@@ -9,8 +9,9 @@ import pytest
 
 from sadetr.configuration import ScaleSettings
 from sadetr.experiments import Experiment, Predictions, Row, RunId
+from sadetr.reporting.chance import Chance, ChanceSettings
 from sadetr.reporting.metrics import RELEASED, TRAINING_COLUMNS, ScaleResults, write_run_metrics
-from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances
+from sadetr.reporting.paper import PaperTable, PaperValue
 
 SYSTEM = {
     "commit": "0" * 40,
@@ -170,7 +171,23 @@ def paper(tmp_path: Path) -> PaperTable:
     return PaperTable(tmp_path / "table4.csv", values)
 
 
-TOLERANCES = Tolerances(rescored=0.005, **{"R1@0.5": 1.6, "mAP": 1.2, "HD_mAP": 0.6})
+SPREADS = {"R1@0.5": 0.8, "mAP": 0.6, "HD_mAP": 0.3}
+
+
+def chance_of(spreads: dict[str, float] = SPREADS, **changes: object) -> Chance:
+    """Known spreads of one training, in percentage points, and nothing that the paper prints as a mean over seeds."""
+    values = {
+        "levels": {"cells": 0.025, "tables": 0.015, "claims": 0.01},
+        "power": 0.8,
+        "widest": 4.9,
+        "measured": "table12",
+        "correlation": {"one_task": 0.65, "two_tasks": 0.3},
+        "rescored": 0.005,
+        "reference": {"single": 60.0, "mean": 8.0},
+        "spreads": {"qvhighlights": spreads},
+        **changes,
+    }
+    return Chance(ChanceSettings.model_validate(values), Path("tolerances.yaml"), {})
 
 
 @pytest.fixture

@@ -14,13 +14,8 @@ from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.predictions import WINDOWS, write_predictions
 from sadetr.experiments import experiment_names, load_experiment
 from sadetr.layout import Layout
-from sadetr.reporting.command import (
-    compare_command,
-    comparison_command,
-    figure_command,
-    gather_command,
-    table_command,
-)
+from sadetr.reporting.command import figure_command, gather_command, table_command
+from sadetr.reporting.comparison_command import compare_command, comparison_command
 from sadetr.reporting.metrics import read_metrics, write_run_metrics
 from sadetr.reporting.paper import load_paper_table
 
@@ -58,7 +53,10 @@ def test_everything_at_the_mini_scale(tmp_path, all_runs, capsys):
         command = {"table": table_command, "figure": figure_command}[load_experiment(name, scale).kind]
         written += command(name, scale, tmp_path)
     out = tmp_path / "mini"
-    expected = [out / "metrics.parquet", *(out / f"comparison.{suffix}" for suffix in ("csv", "md", "html"))]
+    expected = [
+        out / "metrics.parquet",
+        *(out / f"comparison.{suffix}" for suffix in ("csv", "json", "md", "html", "xml")),
+    ]
     expected += [out / "tables" / f"table4.{suffix}" for suffix in ("csv", "md", "tex", "html")]
     expected += [out / "figures" / f"figure{n}.{suffix}" for n in (4, 5) for suffix in ("pdf", "svg", "png")]
     assert set(expected) <= set(written)
@@ -71,7 +69,7 @@ def test_everything_at_the_mini_scale(tmp_path, all_runs, capsys):
     assert len(list((out / "tables").glob("sensitivity.*"))) == 4
 
     before = sorted(tmp_path.rglob("*"))
-    assert compare_command(scale, tmp_path) == 0
+    assert compare_command(None, "mini", tmp_path, None) == 0
     assert sorted(tmp_path.rglob("*")) == before
     assert GENERATED in capsys.readouterr().out
 
@@ -88,8 +86,8 @@ def test_every_paper_number_is_rendered(tmp_path):
 def test_exit_code_at_the_paper_scale(tmp_path, all_runs, capsys):
     scale = load_scale("paper")
     all_runs(scale)
-    assert compare_command(scale, tmp_path) == 1  # 50 is below the paper on R1@0.5
-    assert compare_command(scale, tmp_path, ["figure5"]) == 0
+    assert compare_command(None, "paper", tmp_path, None) == 1  # 50 is below the paper on R1@0.5
+    assert compare_command(None, "paper", tmp_path, None, names=["figure5"]) == 0
     assert "below" in capsys.readouterr().out
 
 
@@ -108,7 +106,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from sadetr.configuration import load_scale
-from sadetr.reporting.command import comparison_command, figure_command, gather_command, table_command
+from sadetr.reporting.command import figure_command, gather_command, table_command
+from sadetr.reporting.comparison_command import comparison_command
 scale, results = load_scale("mini"), Path(sys.argv[1])
 gather_command(scale, results)
 table_command("table4", scale, results)
@@ -131,5 +130,5 @@ def test_bytes_are_equal_across_processes(tmp_path, all_runs):
         kept.append({path: path.read_bytes() for path in written})
         for path in written:
             path.unlink()
-    assert len(kept[0]) == 1 + 4 + 3 + 3 + 3
+    assert len(kept[0]) == 1 + 4 + 5 + 3 + 3
     assert kept[0] == kept[1]

@@ -15,7 +15,8 @@ from sadetr.evaluation.formats import rounded
 from sadetr.evaluation.predictions import write_predictions
 from sadetr.experiments import Predictions
 from sadetr.layout import Layout
-from sadetr.reporting.command import comparison_command, table_command
+from sadetr.reporting.command import table_command
+from sadetr.reporting.comparison_command import comparison_command
 from sadetr.reporting.metrics import TRAINING_COLUMNS, read_metrics
 from sadetr.reporting.published import check_published, left_aside, published_predictions, read_curves
 from sadetr.reporting.scoring import rescore

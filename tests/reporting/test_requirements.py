@@ -11,10 +11,10 @@ from sadetr.errors import SettingsError
 from sadetr.evaluation.scorer import evaluate, metric_names
 from sadetr.experiments import Experiment, Predictions, experiment_names, load_experiment
 from sadetr.reporting import command, requirements
-from sadetr.reporting.paper import PaperTable, PaperValue, Tolerances
+from sadetr.reporting.paper import PaperTable, PaperValue
 from sadetr.reporting.requirements import check_compared, check_rendered, paper_table
 
-from .conftest import run_id
+from .conftest import chance_of, run_id
 
 
 def altered(experiment: Experiment, row: dict | None = None, **changes: object) -> Experiment:
@@ -94,29 +94,27 @@ def test_a_table_without_numbers_of_the_paper_needs_no_file_of_them(experiment, 
 
 @pytest.fixture
 def printed(monkeypatch):
-    """Numbers of the paper and tolerances in the place of those on disk."""
+    """Numbers of the paper in the place of those on disk."""
 
-    def patch(path, tolerances: Tolerances, **changes: object) -> None:
+    def patch(path, **changes: object) -> None:
         def value(row: str, metric: str) -> PaperValue:
             fields = {"value": 50.0, "std": None, "split": "val", "seeds": 1, "note": "", **changes}
             return PaperValue(row=row, metric=metric, **fields)
 
         cells = {(row, metric): value(row, metric) for row in "abc" for metric in ("R1@0.5", "mAP", "HD_mAP")}
         monkeypatch.setattr(requirements, "load_paper_table", lambda name: PaperTable(path / f"{name}.csv", cells))
-        monkeypatch.setattr(requirements, "load_tolerances", lambda: tolerances)
 
     return patch
 
 
-def test_a_metric_without_tolerance_is_refused(experiment, printed, tmp_path):
-    printed(tmp_path, Tolerances(rescored=0.1, **{"R1@0.5": 1.0, "mAP": 1.0}))
-    with pytest.raises(SettingsError, match=r"tolerances\.yaml: no tolerance for metric 'HD_mAP'"):
-        check_compared([experiment])
-    printed(tmp_path, Tolerances(rescored=0.1, **{"R1@0.5": 1.0, "mAP": 1.0, "HD_mAP": 1.0}))
-    check_compared([experiment])
+def test_a_metric_whose_spread_is_not_known_is_refused(experiment, printed, tmp_path):
+    printed(tmp_path)
+    with pytest.raises(SettingsError, match=r"tolerances\.yaml: key 'metrics' does not say how 'HD_mAP' varies"):
+        check_compared([experiment], chance_of({"R1@0.5": 1.0, "mAP": 1.0}))
+    check_compared([experiment], chance_of())
 
 
 def test_a_number_of_another_split_is_refused(experiment, printed, tmp_path):
-    printed(tmp_path, Tolerances(rescored=0.1, **{"R1@0.5": 1.0, "mAP": 1.0, "HD_mAP": 1.0}), split="test")
+    printed(tmp_path, split="test")
     with pytest.raises(SettingsError, match="a number of split 'test', but table4 scores 'val'"):
-        check_compared([experiment])
+        check_compared([experiment], chance_of())

@@ -10,8 +10,9 @@ import pytest
 from sadetr.data.annotations import Query, write_annotations
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, write_predictions
 from sadetr.experiments import Experiment, Row
-from sadetr.reporting.comparison import compare, exit_code
-from sadetr.reporting.comparison_pages import comparison_csv, comparison_html, comparison_markdown
+from sadetr.reporting.comparison import exit_code, judge, plan
+from sadetr.reporting.comparison_pages import comparison_html, comparison_markdown
+from sadetr.reporting.comparison_records import comparison_csv
 from sadetr.reporting.figures import write_figure
 from sadetr.reporting.metrics import ScaleResults, gather, read_metrics
 from sadetr.reporting.panels import qualitative_figure
@@ -22,7 +23,7 @@ from sadetr.reporting.sensitivity import sensitivity_table
 from sadetr.reporting.sweep import sweep_figure
 from sadetr.reporting.tables import build_table
 
-from .conftest import OTHER, TOLERANCES, run_id
+from .conftest import OTHER, chance_of, run_id
 
 METRICS = ("R1@0.5", "mAP", "HD_mAP")
 NOTHING = {**dict.fromkeys(METRICS), "labelled_windows": 0.0, "labelled_saliency": 0.0}
@@ -74,7 +75,7 @@ def test_published_predictions_of_an_unlabelled_split(official, experiment, pape
     write_rescored(official, {OTHER: NOTHING})
     table = build_table(experiment, official, results(official), paper)
     assert [cell.rescored.text for cell in table.rows[2].cells] == ["no labels"] * 3
-    comparison = compare([(experiment, paper)], official, results(official), TOLERANCES)
+    comparison = judge(plan([(experiment, paper)], official, chance_of()), results(official))
     assert {cell.verdict_text for cell in comparison.cells if cell.kind == "rescored"} == {"not comparable: no labels"}
 
 
@@ -84,7 +85,7 @@ def test_what_has_no_labels_is_not_comparable_and_does_not_fail(
 ):
     scale = request.getfixturevalue(scale)
     runs(scale, NOTHING)
-    comparison = compare([(experiment, paper)], scale, results(scale), TOLERANCES)
+    comparison = judge(plan([(experiment, paper)], scale, chance_of()), results(scale))
     assert {cell.verdict_text for cell in comparison.cells} == {"not comparable: no labels"}
     assert exit_code(comparison) == 0
     for render in (comparison_csv, comparison_markdown, comparison_html):
@@ -93,14 +94,14 @@ def test_what_has_no_labels_is_not_comparable_and_does_not_fail(
 
 def test_numbers_of_a_part_of_the_queries_are_not_compared(official, experiment, paper, results, runs):
     runs(official, PARTLY)
-    cells = compare([(experiment, paper)], official, results(official), TOLERANCES).cells
+    cells = judge(plan([(experiment, paper)], official, chance_of()), results(official)).cells
     assert [cell.verdict_text for cell in cells[:2]] == ["not comparable: labels of 75.00 % of the queries"] * 2
     assert cells[2].verdict == "reached"
 
 
 def test_a_seed_that_is_missing_is_missing_with_or_without_labels(official, experiment, paper, results, write_run):
     write_run(run_id("full", 0), official, NOTHING)
-    cells = compare([(experiment, paper)], official, results(official), TOLERANCES).cells
+    cells = judge(plan([(experiment, paper)], official, chance_of()), results(official)).cells
     assert {cell.verdict_text for cell in cells} == {"missing: not run", "missing: 1 of 3 seeds"}
 
 

@@ -9,18 +9,18 @@ rule comparison:
         sources=flow.sources(),
         tolerances=flow.tolerances,
     output:
-        multiext(f"{FOLDER}/comparison", ".csv", ".md"),
+        multiext(f"{FOLDER}/comparison", ".csv", ".json", ".md", ".xml"),
         report(f"{FOLDER}/comparison.html", category="Comparison"),
     log:
         f"{FOLDER}/logs/comparison.log",
     params:
         fingerprint=flow.fingerprints.rendering(),
     shell:
-        "{PYTHON:q} -m sadetr comparison {flow.arguments} > {log:q} 2>&1"
+        "{PYTHON:q} -m sadetr comparison {flow.table_arguments} > {log:q} 2>&1"
 
 
 rule compare:
     input:
         rules.comparison.output,
     shell:
-        "{PYTHON:q} -m sadetr compare {flow.arguments}"
+        "{PYTHON:q} -m sadetr compare {flow.table_arguments}"

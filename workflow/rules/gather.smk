@@ -10,4 +10,4 @@ rule gather:
     log:
         f"{FOLDER}/logs/gather.log",
     shell:
-        "{PYTHON:q} -m sadetr gather {flow.arguments} > {log:q} 2>&1"
+        "{PYTHON:q} -m sadetr gather {flow.table_arguments} > {log:q} 2>&1"

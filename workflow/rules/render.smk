@@ -14,7 +14,7 @@ rule table:
     params:
         fingerprint=flow.fingerprints.rendering(),
     shell:
-        "{PYTHON:q} -m sadetr table {wildcards.table:q} {flow.arguments} > {log:q} 2>&1"
+        "{PYTHON:q} -m sadetr table {wildcards.table:q} {flow.table_arguments} > {log:q} 2>&1"
 
 
 rule figure:
@@ -29,4 +29,4 @@ rule figure:
     params:
         fingerprint=lambda wildcards: flow.fingerprints.rendering(flow.published_inputs(wildcards.figure)),
     shell:
-        "{PYTHON:q} -m sadetr figure {wildcards.figure:q} {flow.data_arguments} > {log:q} 2>&1"
+        "{PYTHON:q} -m sadetr figure {wildcards.figure:q} {flow.figure_arguments} > {log:q} 2>&1"
