@@ -10,32 +10,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sadetr.configuration import ScaleSettings
+from sadetr.documents.rendering import write_document
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
-from sadetr.files import atomic_write_text
 from sadetr.layering import find
 from sadetr.layout import Layout
 from sadetr.reporting.comparison import FAILING, Comparison, compare, exit_code
-from sadetr.reporting.comparison_pages import (
-    HEADER,
-    by_experiment,
-    comparison_csv,
-    comparison_html,
-    comparison_markdown,
-    printed,
-    summary,
-)
+from sadetr.reporting.comparison_pages import HEADER, by_experiment, comparison_document, printed, summary
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
-from sadetr.reporting.grids import write_grid
 from sadetr.reporting.metrics import ScaleResults, gather
+from sadetr.reporting.metrics_document import metrics_document
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.paper import load_tolerances
 from sadetr.reporting.qualitative import panels
-from sadetr.reporting.renderers import write_table
 from sadetr.reporting.requirements import check_rendered, compared_table, paper_table
-from sadetr.reporting.seeds import write_seeds
-from sadetr.reporting.sensitivity import sensitivity_table
-from sadetr.reporting.settings_table import settings_table
+from sadetr.reporting.seeds import seeds_document
+from sadetr.reporting.sensitivity import sensitivity_document
+from sadetr.reporting.settings_table import settings_document
 from sadetr.reporting.sweep import sweep_figure
 from sadetr.reporting.tables import build_table
 
@@ -107,7 +98,7 @@ def _render(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) 
 def _metrics(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """One row per run, one column per metric, ours beside the paper's."""
     table = build_table(experiment, scale, source, paper_table(experiment))
-    return write_table(table, source.folder / "tables")
+    return write_document(metrics_document(table), source.folder / "tables")
 
 
 def _convergence(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
@@ -134,18 +125,19 @@ def _qualitative(
 
 def _seeds(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """One row per run as in ``metrics``, with tests of the differences over seeds."""
-    return write_seeds(experiment, scale, source, paper_table(experiment), source.folder / "tables")
+    document = seeds_document(experiment, scale, source, paper_table(experiment))
+    return write_document(document, source.folder / "tables")
 
 
 def _settings(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """The settings of one run per row beside the paper's."""
-    grid = settings_table(experiment, scale, source, find("paper", f"{experiment.name}.csv"))
-    return write_grid(grid, source.folder / "tables")
+    document = settings_document(experiment, scale, source, find("paper", f"{experiment.name}.csv"))
+    return write_document(document, source.folder / "tables")
 
 
 def _sensitivity(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """Differences to one row, paired by seed."""
-    return write_grid(sensitivity_table(experiment, scale, source), source.folder / "tables")
+    return write_document(sensitivity_document(experiment, scale, source), source.folder / "tables")
 
 
 def _sweep(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
@@ -173,16 +165,8 @@ def comparison_command(scale: ScaleSettings, results: Path, names: Sequence[str]
         SettingsError: the paper's numbers or tolerances do not fit an experiment.
         ResultsError: a run's metrics are unreadable.
     """
-    comparison = _compare(scale, results, names)
-    folder = Path(results) / scale.name
-    texts = {
-        folder / "comparison.csv": comparison_csv(comparison),
-        folder / "comparison.md": comparison_markdown(comparison),
-        folder / "comparison.html": comparison_html(comparison),
-    }
-    for path, text in texts.items():
-        atomic_write_text(path, text)
-    return list(texts)
+    document = comparison_document(_compare(scale, results, names))
+    return write_document(document, Layout(scale, results).folder, ("csv", "md", "html"))
 
 
 def compare_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> int:

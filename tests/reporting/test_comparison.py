@@ -5,9 +5,10 @@ import io
 
 import pytest
 
+from sadetr.documents.rendering import RENDERERS, render_csv, render_html, render_markdown
 from sadetr.errors import SettingsError
 from sadetr.reporting.comparison import VERDICTS, compare, exit_code
-from sadetr.reporting.comparison_pages import comparison_csv, comparison_html, comparison_markdown
+from sadetr.reporting.comparison_pages import comparison_document
 from sadetr.reporting.paper import PaperTable, Tolerances
 
 from .conftest import GENERATED, OTHER, TOLERANCES, run_id
@@ -120,21 +121,23 @@ def test_formats_hold_the_same_verdicts(official, judge, complete_runs, write_ru
     write_run(run_id("plain"), official, {"R1@0.5": 50.0, "mAP": 50.0})
     write_rescored(official, {OTHER: {"R1@0.5": 65.0, "mAP": 40.0, "HD_mAP": 38.0}})
     comparison = judge(official)
-    rows = list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
+    written = comparison_document(comparison)
+    rows = list(csv.DictReader(io.StringIO(render_csv(written))))
     assert [row["verdict"] for row in rows] == [cell.verdict for cell in comparison.cells]
     assert [row["kind"] for row in rows] == ["trained"] * 6 + ["rescored"] * 3
     assert (rows[0]["difference"], rows[0]["tolerance"], rows[6]["tolerance"]) == ("-10.00", "1.60", "0.005")
     assert rows[2]["reason"] == "not evaluated"
-    page, document = comparison_html(comparison), comparison_markdown(comparison)
+    page, document = render_html(written), render_markdown(written)
     for verdict in VERDICTS:
         count = sum(cell.verdict == verdict for cell in comparison.cells)
-        assert page.count(f'">{verdict}') == count
+        assert page.count(f'data-verdict="{verdict}"') == count
+        assert sum(f">{verdict}{end}" in page for end in ("</td>", ": ")) == (count > 0)
         assert sum(f" {verdict} " in line or f" {verdict}: " in line for line in document.splitlines()[4:]) == count
 
 
 def test_banner(generated, official, judge, complete_runs):
     complete_runs(generated)
     complete_runs(official)
-    for render in (comparison_markdown, comparison_html):
-        assert GENERATED in render(judge(generated))
-        assert "not comparable" not in render(judge(official))
+    for suffix in ("md", "tex", "html"):
+        assert GENERATED in RENDERERS[suffix](comparison_document(judge(generated)))
+        assert "not comparable" not in RENDERERS[suffix](comparison_document(judge(official)))
