@@ -17,6 +17,7 @@ from sadetr.configuration import (
     resolve_simulation,
 )
 from sadetr.data import inputs
+from sadetr.documents.templates import template_texts
 from sadetr.experiments import RunId, run_settings
 from sadetr.layering import find
 from sadetr.layout import Layout
@@ -114,8 +115,8 @@ class Fingerprints:
         return fingerprint(self.scores(), predictions, truth)
 
     def rendering(self, published: Iterable[Path] = ()) -> str:
-        """What tables, figures and the comparison depend on beside scores: code, label and published files."""
-        code = code_fingerprint("sadetr.reporting.command")
+        """What tables, figures and the comparison depend on beside scores: code, templates, label, published files."""
+        code = [code_fingerprint("sadetr.reporting.command"), template_texts()]
         contents = [(path.parent.name, path.name, self._sum(path)) for path in published]
         return fingerprint(code, self._layout.scale.label, contents)
 

@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 PLUGIN = "snakemake_logger_plugin_sadetr"
 TORCH = "torch"
-LIGHT = ("workflow", "fingerprints", "planning", "reporting", "verification", "evaluation", "data", "configuration")
+LIGHT = (
+    "workflow",
+    "fingerprints",
+    "planning",
+    "reporting",
+    "verification",
+    "evaluation",
+    "data",
+    "configuration",
+    "documents",
+)
 """Rooms that never load torch."""
 
 

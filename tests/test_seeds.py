@@ -45,7 +45,7 @@ def test_a_scale_may_have_seeds_of_its_own(tmp_path):
     runs = load_experiment("table4", str(path)).rows[0].runs
     assert [run.seed for run in runs] == [4, 5]
     path.with_name("twice.yaml").write_text("extends: mini\nlabel: x\ndata: generated\nseeds: [4, 4]\n")
-    with pytest.raises(SettingsError, match="key 'seeds'.*once"):
+    with pytest.raises(SettingsError, match=r"key 'seeds'.*once"):
         load_scale(str(path.with_name("twice.yaml")))
 
 

@@ -105,9 +105,10 @@ def check_data(
 
     from sadetr.configuration import load_scale
     from sadetr.data.sources import load_sources
+    from sadetr.documents.rendering import render_html
     from sadetr.files import atomic_write_text
     from sadetr.verification.checks import check_data
-    from sadetr.verification.rendering import print_report, render_html
+    from sadetr.verification.rendering import print_report, report_document
 
     layout = make_layout(scale, results, data_root)
     dataset, root = resolve_dataset(setting, scale), layout.data_root
@@ -115,7 +116,7 @@ def check_data(
     if json is not None:
         atomic_write_text(json, dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
     if html is not None:
-        atomic_write_text(html, render_html(report))
+        atomic_write_text(html, render_html(report_document(report)))
     print_report(report)
     raise typer.Exit(0 if report.passed else 1)
 

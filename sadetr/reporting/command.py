@@ -10,20 +10,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sadetr.configuration import ScaleSettings, seeds_text
+from sadetr.documents.rendering import write_document
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.layering import find
 from sadetr.layout import Layout
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
-from sadetr.reporting.grids import write_grid
 from sadetr.reporting.metrics import ScaleResults, gather
+from sadetr.reporting.metrics_document import metrics_document
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.qualitative import panels
-from sadetr.reporting.renderers import write_table
 from sadetr.reporting.requirements import check_rendered, paper_table
-from sadetr.reporting.seeds import write_seeds
-from sadetr.reporting.sensitivity import sensitivity_table
-from sadetr.reporting.settings_table import settings_table
+from sadetr.reporting.seeds import seeds_document
+from sadetr.reporting.sensitivity import sensitivity_document
+from sadetr.reporting.settings_table import settings_document
 from sadetr.reporting.sweep import sweep_figure
 from sadetr.reporting.tables import build_table
 
@@ -95,7 +95,7 @@ def _render(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) 
 def _metrics(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """One row per run, one column per metric, ours beside the paper's."""
     table = build_table(experiment, scale, source, paper_table(experiment))
-    return write_table(table, source.folder / "tables")
+    return write_document(metrics_document(table), source.folder / "tables")
 
 
 def _convergence(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
@@ -122,18 +122,19 @@ def _qualitative(
 
 def _seeds(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """One row per run as in ``metrics``, with tests of the differences over seeds."""
-    return write_seeds(experiment, scale, source, paper_table(experiment), source.folder / "tables")
+    document = seeds_document(experiment, scale, source, paper_table(experiment))
+    return write_document(document, source.folder / "tables")
 
 
 def _settings(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """The settings of one run per row beside the paper's."""
-    grid = settings_table(experiment, scale, source, find("paper", f"{experiment.name}.csv"))
-    return write_grid(grid, source.folder / "tables")
+    document = settings_document(experiment, scale, source, find("paper", f"{experiment.name}.csv"))
+    return write_document(document, source.folder / "tables")
 
 
 def _sensitivity(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """Differences to one row, paired by seed."""
-    return write_grid(sensitivity_table(experiment, scale, source), source.folder / "tables")
+    return write_document(sensitivity_document(experiment, scale, source), source.folder / "tables")
 
 
 def _sweep(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:

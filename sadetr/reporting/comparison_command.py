@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sadetr.configuration import ScaleSettings, choose_seeds, load_scale
+from sadetr.documents.rendering import render_csv, render_html, render_markdown
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.files import atomic_write_text
@@ -20,22 +21,21 @@ from sadetr.reporting.comparison import FAILED, INCOMPLETE, ComparedCell, Compar
 from sadetr.reporting.comparison_pages import (
     HEADER,
     by_experiment,
-    comparison_html,
-    comparison_markdown,
+    comparison_document,
     printed,
     summary,
     table_sentence,
 )
-from sadetr.reporting.comparison_records import comparison_csv, comparison_json, comparison_junit
+from sadetr.reporting.comparison_records import comparison_json, comparison_junit
 from sadetr.reporting.metrics import ScaleResults, Scores
 from sadetr.reporting.metrics_file import MetricsFile
 from sadetr.reporting.requirements import compared_table
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {
-    "csv": comparison_csv,
+    "csv": lambda comparison: render_csv(comparison_document(comparison)),
     "json": comparison_json,
-    "md": comparison_markdown,
-    "html": comparison_html,
+    "md": lambda comparison: render_markdown(comparison_document(comparison)),
+    "html": lambda comparison: render_html(comparison_document(comparison)),
     "xml": comparison_junit,
 }
 """Suffix -> what renders a comparison in that format."""

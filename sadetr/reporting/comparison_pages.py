@@ -1,9 +1,10 @@
-"""The comparison with the paper as Markdown and HTML, and the words of it that are printed."""
+"""The comparison with the paper as a document, and the words of it that are printed."""
 
-from sadetr.markup import escape_html, escape_markdown, html_page, markdown_banner, markdown_grid
-from sadetr.reporting.comparison import FAILING, ComparedCell, ComparedTable, Comparison
-from sadetr.reporting.tables import ABSENT
+from sadetr.documents.model import ABSENT, Cell, Column, Document, Paragraph, Row, Table, Tone
+from sadetr.reporting.comparison import ComparedCell, ComparedTable, Comparison
+from sadetr.reporting.comparison_records import comparison_records
 
+TITLE = "Comparison with the paper"
 HEADER = ("row", "metric", "ours", "paper", "judged by", "difference", "chance explains", "verdict")
 LEGEND = (
     "Judged by: a mean over seeds that the paper prints for the same network, where it stands in for a single number. "
@@ -54,35 +55,31 @@ def by_experiment(comparison: Comparison) -> dict[str, list[ComparedCell]]:
     return {name: [cell for cell in comparison.cells if cell.experiment == name] for name in names}
 
 
-def comparison_markdown(comparison: Comparison) -> str:
-    """A document with one grid per table or figure."""
-    parts = ["# Comparison with the paper", *markdown_banner(comparison.banner), escape_markdown(summary(comparison))]
-    parts += [escape_markdown(LEGEND)] if comparison.comparable else []
-    for name, cells in by_experiment(comparison).items():
-        rows = [[escape_markdown(text) for text in printed(cell)] for cell in cells]
-        parts += [f"## {escape_markdown(name)} ({cells[0].split})", markdown_grid(HEADER, rows, left=2)]
-        parts += [escape_markdown(table_sentence(table)) for table in comparison.tables if table.experiment == name]
-    return "\n\n".join(parts) + "\n"
+def comparison_document(comparison: Comparison) -> Document:
+    """A document with one table per table or figure; its rows carry experiment, row, metric and verdict."""
+    legend = (Paragraph(LEGEND),) if comparison.comparable else ()
+    tables = (_table(comparison, name, cells) for name, cells in by_experiment(comparison).items())
+    parts = (Paragraph(summary(comparison)), *legend, *tables)
+    return Document("comparison", TITLE, comparison.banner, parts, comparison_records(comparison))
 
 
-_CLASSES = dict.fromkeys(("above", "reached"), "good") | dict.fromkeys(FAILING, "bad")
+def _table(comparison: Comparison, name: str, cells: list[ComparedCell]) -> Table:
+    return Table(
+        name=f"comparison-{name}",
+        title=f"{name} ({cells[0].split})",
+        columns=tuple(Column(heading, left=place < 2) for place, heading in enumerate(HEADER)),
+        rows=tuple(map(_row, cells)),
+        remarks=tuple(table_sentence(table) for table in comparison.tables if table.experiment == name),
+    )
 
 
-def comparison_html(comparison: Comparison) -> str:
-    """A self-contained page."""
-    body = ["<h1>Comparison with the paper</h1>", f"<p>{escape_html(summary(comparison))}</p>"]
-    body += [f"<p>{escape_html(LEGEND)}</p>"] if comparison.comparable else []
-    for name, cells in by_experiment(comparison).items():
-        head = "".join(f"<th>{heading}</th>" for heading in HEADER)
-        caption = f"<caption>{escape_html(name)} ({escape_html(cells[0].split)})</caption>"
-        body += ['<div class="scroll"><table>', caption, f"<thead><tr>{head}</tr></thead>", "<tbody>"]
-        for cell in cells:
-            *texts, verdict = map(escape_html, printed(cell))
-            style = _CLASSES.get(cell.verdict, "")
-            row = "".join(f"<td>{text}</td>" for text in texts) + f'<td class="{style}">{verdict}</td>'
-            body.append(f"<tr>{row}</tr>")
-        body += ["</tbody>", "</table></div>"]
-        body += [
-            f"<p>{escape_html(table_sentence(table))}</p>" for table in comparison.tables if table.experiment == name
-        ]
-    return html_page("Comparison with the paper", comparison.banner, body)
+def _row(cell: ComparedCell) -> Row:
+    *texts, verdict = printed(cell)
+    place = (("experiment", cell.experiment), ("row", cell.row), ("metric", cell.metric), ("verdict", cell.verdict))
+    return Row((*map(Cell, texts), Cell(verdict, tone=_tone(cell))), place)
+
+
+def _tone(cell: ComparedCell) -> Tone:
+    if cell.fails or cell.verdict == "missing":
+        return "bad"
+    return "good" if cell.verdict in ("above", "reached") else ""

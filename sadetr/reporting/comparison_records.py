@@ -1,4 +1,4 @@
-"""The comparison with the paper for programs: CSV, JSON and JUnit XML, where a cell is a test case."""
+"""The comparison with the paper for programs: records of CSV, JSON, and JUnit XML, where a cell is a test case."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from sadetr.markup import csv_text
 from sadetr.reporting.comparison import ComparedCell, ComparedTable, Comparison, exit_code
 
 COLUMNS = (
@@ -37,9 +36,9 @@ COLUMNS = (
 SKIPPED = ("not reported", "not comparable")
 
 
-def comparison_csv(comparison: Comparison) -> str:
-    """One line per cell: two decimals, empty where there is no number."""
-    return csv_text([COLUMNS, *([_text(value) for value in _record(cell).values()] for cell in comparison.cells)])
+def comparison_records(comparison: Comparison) -> tuple[tuple[str, ...], ...]:
+    """A header and one line per cell: two decimals, empty where there is no number."""
+    return (COLUMNS, *(tuple(_text(value) for value in _record(cell).values()) for cell in comparison.cells))
 
 
 def _text(value: Any) -> str:

@@ -1,21 +1,18 @@
 """Table 12: methods over several seeds, with Welch's t-tests against the paper's means and between the methods."""
 
-import csv
-import io
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from sadetr.configuration import ScaleSettings
+from sadetr.documents.model import ABSENT, Cell, Column, Document, Table
+from sadetr.documents.model import Row as Line
 from sadetr.experiments import Experiment, Row
-from sadetr.markup import csv_text, html_page
-from sadetr.reporting.grids import Grid, grid_html_body, grid_latex, grid_markdown, write_texts
 from sadetr.reporting.metrics import ScaleResults
+from sadetr.reporting.metrics_document import metrics_part, metrics_records
 from sadetr.reporting.paper import PaperTable
-from sadetr.reporting.renderers import html_body, render_csv, render_latex, render_markdown
-from sadetr.reporting.tables import ABSENT, Table, build_table
+from sadetr.reporting.tables import MetricsTable, build_table
 
 LEVEL = 0.05
 """Significance level of the tests; their intervals cover 1 - LEVEL."""
@@ -124,31 +121,33 @@ def _verdict(sample: Sample, welch: Welch | None, words: tuple[str, str]) -> str
     return words[0] if welch.difference > 0 else words[1]
 
 
-def tests_grid(experiment: Experiment, tests: list[SeedTest]) -> Grid:
+HEADER = ("Metric", "First (seeds)", "Second (seeds)", "First minus second", "95 % interval", "p", "Verdict")
+
+
+def tests_part(experiment: Experiment, tests: list[SeedTest]) -> Table:
     """The tests as a part of the table's document."""
-    rows = []
-    for test in tests:
-        welch = test.welch
-        numbers = (
-            (ABSENT, ABSENT, ABSENT)
-            if welch is None
-            else (f"{welch.difference:+.2f}", f"{welch.low:+.2f} to {welch.high:+.2f}", _p(welch.p))
-        )
-        rows.append((test.metric, _sample(test.first), _sample(test.second), *numbers, test.verdict))
-    return Grid(
-        name=experiment.name,
-        caption="Tests",
-        number=None,
-        banner="",
-        header=("Metric", "First (seeds)", "Second (seeds)", "First minus second", "95 % interval", "p", "Verdict"),
-        rows=tuple(rows),
+    return Table(
+        name=f"{experiment.name}-tests",
+        title="Tests",
+        columns=tuple(Column(heading, left=place < 3) for place, heading in enumerate(HEADER)),
+        rows=tuple(Line(tuple(map(Cell, _printed(test)))) for test in tests),
         remarks=(
             "Welch's t-test on the seeds' values, two-sided, at the 5 % level, not corrected for the number of tests. "
             "The paper's side is its printed mean, standard deviation and number of seeds. "
             "No difference found is not equality: the interval shows what the seeds leave open.",
         ),
-        left=3,
     )
+
+
+def _printed(test: SeedTest) -> tuple[str, ...]:
+    """The test's columns under :data:`HEADER`."""
+    welch = test.welch
+    numbers = (
+        (ABSENT, ABSENT, ABSENT)
+        if welch is None
+        else (f"{welch.difference:+.2f}", f"{welch.low:+.2f} to {welch.high:+.2f}", _p(welch.p))
+    )
+    return (test.metric, _sample(test.first), _sample(test.second), *numbers, test.verdict)
 
 
 def _sample(sample: Sample) -> str:
@@ -159,25 +158,23 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
-def write_seeds(
-    experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper: PaperTable, folder: Path
-) -> list[Path]:
-    """Write the table with its tests below it (CSV: beside it) in every format; returns the paths."""
+def seeds_document(experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper: PaperTable) -> Document:
+    """The table with its tests below it; in the records their p-values stand beside it.
+
+    Raises:
+        As :func:`seed_tests`.
+    """
     table = build_table(experiment, scale, results, paper)
     tests = list(seed_tests(experiment, scale, results, paper))
-    grid = tests_grid(experiment, tests)
-    texts = {
-        "csv": _csv(table, tests),
-        "md": render_markdown(table) + "\n" + grid_markdown(grid, level=2),
-        "tex": render_latex(table) + grid_latex(grid),
-        "html": html_page(table.caption, table.banner, html_body(table) + grid_html_body(grid)),
-    }
-    return write_texts(experiment.name, texts, folder)
+    part = metrics_part(table)
+    return Document(
+        table.name, part.caption, table.banner, (part, tests_part(experiment, tests)), _records(table, tests)
+    )
 
 
-def _csv(table: Table, tests: list[SeedTest]) -> str:
+def _records(table: MetricsTable, tests: list[SeedTest]) -> tuple[tuple[str, ...], ...]:
     """The table's lines with the p-values of each row's tests appended; empty where there is no test."""
-    header, *lines = csv.reader(io.StringIO(render_csv(table)))
+    header, *lines = metrics_records(table)
     found = {(test.metric, test.first.name, test.second.name): test.welch for test in tests}
     names = [row.labels[0] for row in table.rows]
     records = []
@@ -187,5 +184,5 @@ def _csv(table: Table, tests: list[SeedTest]) -> str:
             extra[f"{metric}_p_paper"] = found.get((metric, name, f"{name}, paper"))
             for other in names:
                 extra[f"{metric}_p_{other}"] = found.get((metric, name, other), found.get((metric, other, name)))
-        records.append([*line, *("" if welch is None else f"{welch.p:.3g}" for welch in extra.values())])
-    return csv_text([[*header, *extra], *records])
+        records.append((*line, *("" if welch is None else f"{welch.p:.3g}" for welch in extra.values())))
+    return ((*header, *extra), *records)

@@ -4,9 +4,11 @@ import statistics
 from dataclasses import dataclass
 
 from sadetr.configuration import ScaleSettings
+from sadetr.documents.model import Cell, Column, Document, Table
+from sadetr.documents.model import Row as Line
 from sadetr.experiments import Experiment, Row
-from sadetr.reporting.grids import Grid
 from sadetr.reporting.metrics import ScaleResults, Score
+from sadetr.reporting.metrics_document import decimal
 from sadetr.reporting.requirements import reference_row
 
 
@@ -30,7 +32,7 @@ def paired_effect(reading: dict[int, float], reference: dict[int, float]) -> Eff
     return Effect(mean, std, len(differences))
 
 
-def sensitivity_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResults) -> Grid:
+def sensitivity_document(experiment: Experiment, scale: ScaleSettings, results: ScaleResults) -> Document:
     """One row per reading: what the paper says, what was chosen, the alternative, and its effect on each metric.
 
     Raises:
@@ -38,45 +40,56 @@ def sensitivity_table(experiment: Experiment, scale: ScaleSettings, results: Sca
         ResultsError: a run's metrics are unreadable.
     """
     reference = reference_row(experiment)
-    rows = {row.key: row for row in experiment.rows if row is not reference}
-    baseline = [
-        results.score(reference.runs, experiment.split, reference.checkpoint, metric) for metric in experiment.metrics
-    ]
-    effects = {
-        key: [
-            paired_effect(
-                results.seed_values(row.runs, experiment.split, row.checkpoint, metric),
-                results.seed_values(reference.runs, experiment.split, reference.checkpoint, metric),
-            )
-            for metric in experiment.metrics
-        ]
-        for key, row in rows.items()
-    }
-    cells = [(*reference.labels.values(), *map(_score, baseline))]
-    for key, row in rows.items():
-        scores = (results.score(row.runs, experiment.split, row.checkpoint, each) for each in experiment.metrics)
-        states = [score.state for score in scores]
-        found = zip(effects[key], states, strict=True)
-        cells.append((*row.labels.values(), *(_effect(each, row, state) for each, state in found)))
-    return Grid(
+    rows = [row for row in experiment.rows if row is not reference]
+    baseline = _scores(experiment, reference, results)
+    effects = {row.key: _effects(experiment, row, reference, results) for row in rows}
+    lines = [_line(experiment, reference, [_score(score) for score in baseline])]
+    for row in rows:
+        found = zip(effects[row.key], _scores(experiment, row, results), strict=True)
+        lines.append(_line(experiment, row, [_effect(effect, row, score.state) for effect, score in found]))
+    labels = len(experiment.label_columns)
+    headings = (*experiment.label_columns, *experiment.metrics)
+    table = Table(
         name=experiment.name,
-        caption=experiment.caption,
+        title=experiment.title,
         number=experiment.number,
-        banner=scale.label,
-        header=(*experiment.label_columns, *experiment.metrics),
-        rows=tuple(cells),
+        columns=tuple(Column(heading, left=place < labels) for place, heading in enumerate(headings)),
+        rows=tuple(lines),
         remarks=(
             f"{experiment.split} split, in percent. First row: mean ± sample standard deviation over seeds. Others: "
             "difference to the first row, paired by seed, mean ± standard deviation of the differences.",
             "An effect smaller than its spread is no evidence. The numbers refer to docs/interpretation.md.",
         ),
-        records=(
-            _header(experiment),
-            _baseline_record(reference, baseline, scale),
-            *(_record(row, effects[key], scale) for key, row in rows.items()),
-        ),
-        left=len(experiment.label_columns),
     )
+    records = (
+        _header(experiment),
+        _baseline_record(reference, baseline, scale),
+        *(_record(row, effects[row.key], scale) for row in rows),
+    )
+    return Document(experiment.name, experiment.caption, scale.label, (table,), records)
+
+
+def _scores(experiment: Experiment, row: Row, results: ScaleResults) -> list[Score]:
+    return [results.score(row.runs, experiment.split, row.checkpoint, metric) for metric in experiment.metrics]
+
+
+def _effects(experiment: Experiment, row: Row, reference: Row, results: ScaleResults) -> list[Effect]:
+    return [
+        paired_effect(
+            results.seed_values(row.runs, experiment.split, row.checkpoint, metric),
+            results.seed_values(reference.runs, experiment.split, reference.checkpoint, metric),
+        )
+        for metric in experiment.metrics
+    ]
+
+
+def _line(experiment: Experiment, row: Row, texts: list[str]) -> Line:
+    place = (("experiment", experiment.name), ("row", row.key))
+    numbers = (
+        Cell(text, role="ours", data=(*place, ("metric", metric)))
+        for text, metric in zip(texts, experiment.metrics, strict=True)
+    )
+    return Line((*map(Cell, row.labels.values()), *numbers), place)
 
 
 def _score(score: Score) -> str:
@@ -99,16 +112,12 @@ def _header(experiment: Experiment) -> tuple[str, ...]:
 
 
 def _baseline_record(row: Row, scores: list[Score], scale: ScaleSettings) -> tuple[str, ...]:
-    numbers = ((_decimal(score.mean), _decimal(score.std), str(score.found)) for score in scores)
+    numbers = ((decimal(score.mean), decimal(score.std), str(score.found)) for score in scores)
     flat = (text for cell in numbers for text in cell)
     return (row.key, *row.labels.values(), "score", *flat, scale.label or "comparable")
 
 
 def _record(row: Row, effects: list[Effect], scale: ScaleSettings) -> tuple[str, ...]:
-    numbers = ((_decimal(effect.mean), _decimal(effect.std), str(effect.seeds)) for effect in effects)
+    numbers = ((decimal(effect.mean), decimal(effect.std), str(effect.seeds)) for effect in effects)
     flat = (text for cell in numbers for text in cell)
     return (row.key, *row.labels.values(), "effect", *flat, scale.label or "comparable")
-
-
-def _decimal(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

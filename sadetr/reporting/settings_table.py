@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sadetr.configuration import ScaleSettings
+from sadetr.documents.model import Cell, Column, Document, Table
+from sadetr.documents.model import Row as Line
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, Row, run_settings
 from sadetr.layout import RunFolder
-from sadetr.reporting.grids import Grid
 from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.settings_columns import COLUMNS, load_paper_settings, paper_key
 
@@ -81,25 +82,34 @@ def _printed(value: str | float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def settings_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper_file: Path) -> Grid:
-    """Table 9 as a grid.
+def settings_document(
+    experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper_file: Path
+) -> Document:
+    """Table 9 as a document.
 
     Raises:
         As :func:`settings_rows`.
     """
     rows = list(settings_rows(experiment, scale, results, paper_file))
     differing = sum(not row.equal(column) for row in rows for column in COLUMNS)
-    header = ("row", *(name for column in COLUMNS for name in (column, f"{column}_paper", f"{column}_equal")))
-    return Grid(
+    headings = (*experiment.label_columns, "from", *COLUMNS)
+    table = Table(
         name=experiment.name,
-        caption=experiment.caption,
+        title=experiment.title,
         number=experiment.number,
-        banner=scale.label,
-        header=(*experiment.label_columns, "from", *COLUMNS),
-        rows=tuple((row.label, row.source, *(_cell(row, column) for column in COLUMNS)) for row in rows),
+        columns=tuple(Column(heading, left=place == 0) for place, heading in enumerate(headings)),
+        rows=tuple(_line(experiment, row) for row in rows),
         remarks=_remarks(rows, differing, scale),
-        records=((*header, "source", "note", "comparability"), *(_record(row, scale) for row in rows)),
     )
+    header = ("row", *(name for column in COLUMNS for name in (column, f"{column}_paper", f"{column}_equal")))
+    records = ((*header, "source", "note", "comparability"), *(_record(row, scale) for row in rows))
+    return Document(experiment.name, experiment.caption, scale.label, (table,), records)
+
+
+def _line(experiment: Experiment, row: SettingsRow) -> Line:
+    place = (("experiment", experiment.name), ("row", row.key))
+    cells = (Cell(_cell(row, column), data=(*place, ("metric", column))) for column in COLUMNS)
+    return Line((Cell(row.label), Cell(row.source), *cells), place)
 
 
 def _cell(row: SettingsRow, column: str) -> str:

@@ -2,19 +2,19 @@
 
 Laid out like the paper's tables, with our number beside the paper's in every cell and, where other authors published
 their predictions, what these score here. Nothing here knows a file format;
-:mod:`sadetr.reporting.renderers` turns a table into CSV, Markdown, LaTeX and HTML.
+:mod:`sadetr.reporting.metrics_document` makes a document of a table.
 """
 
 from dataclasses import dataclass, replace
 
 from sadetr.configuration import ScaleSettings, resolve_dataset
 from sadetr.data.labelling import FIELDS, part_of
+from sadetr.documents.model import ABSENT
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperTable, PaperValue
 from sadetr.settings import DatasetSettings, Selection
 
-ABSENT = "\N{EN DASH}"
 CHECK = "✓"
 MARKS = ("*", "†", "‡", "§", "¶", "‖")
 
@@ -33,7 +33,7 @@ HEADINGS = {
 
 
 @dataclass(frozen=True)
-class Column:
+class MetricsColumn:
     """A metric's column: ``group`` is MR (moment retrieval), HD (highlight detection) or empty."""
 
     metric: str
@@ -53,7 +53,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Cell:
+class MetricsCell:
     """Ours beside the paper's, and what published predictions score."""
 
     ours: Number
@@ -66,7 +66,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class TableRow:
+class MetricsRow:
     """One row: its labels, the footnote mark of the whole row, and one cell per column.
 
     ``status`` is "complete", "incomplete" or "not run"; for a method that is not trained here "rescored" or
@@ -76,12 +76,12 @@ class TableRow:
     key: str
     labels: tuple[str, ...]
     mark: str
-    cells: tuple[Cell, ...]
+    cells: tuple[MetricsCell, ...]
     status: str
 
 
 @dataclass(frozen=True)
-class Table:
+class MetricsTable:
     """A table of the paper, ready to be rendered.
 
     ``banner`` is empty where numbers may be compared; ``lettered`` tables show the row's letter before its labels.
@@ -94,48 +94,30 @@ class Table:
     banner: str
     lettered: bool
     label_headings: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[TableRow, ...]
+    columns: tuple[MetricsColumn, ...]
+    rows: tuple[MetricsRow, ...]
     footnotes: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...]
     sides: tuple[str, ...] = ("ours", "paper")
-
-    @property
-    def caption(self) -> str:
-        """Number, if it is one of the paper's, and title."""
-        return self.title if self.number is None else f"Table {self.number}: {self.title}"
 
     @property
     def headings(self) -> tuple[str, ...]:
         """Headings of the columns that name a row."""
         return ("settings", *self.label_headings) if self.lettered else self.label_headings
 
-    def names(self, row: TableRow) -> tuple[str, ...]:
+    def names(self, row: MetricsRow) -> tuple[str, ...]:
         """What stands under :attr:`headings`."""
         return (f"({row.key})", *row.labels) if self.lettered else row.labels
 
-    @property
-    def groups(self) -> list[tuple[str, int]]:
-        """Runs of neighbouring columns with one group heading: (group, number of metrics); [] if all share one."""
-        groups: list[tuple[str, int]] = []
-        if len({column.group for column in self.columns}) == 1:
-            return groups
-        for column in self.columns:
-            if groups and groups[-1][0] == column.group:
-                groups[-1] = (column.group, groups[-1][1] + 1)
-            else:
-                groups.append((column.group, 1))
-        return groups
 
-
-def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper: PaperTable) -> Table:
+def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResults, paper: PaperTable) -> MetricsTable:
     """Fill the table's cells from the runs of one scale, from published predictions and from the paper.
 
     Raises:
         SettingsError: the paper's table lacks a row or metric of the experiment.
         ResultsError: metrics are unreadable or belong to another run.
     """
-    columns = tuple(Column(metric, *HEADINGS.get(metric, ("", metric))) for metric in experiment.metrics)
+    columns = tuple(MetricsColumn(metric, *HEADINGS.get(metric, ("", metric))) for metric in experiment.metrics)
     printed = [[paper.of(row, metric) for metric in experiment.metrics] for row in experiment.rows]
     footnotes = _Footnotes()
     rows = []
@@ -143,7 +125,7 @@ def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResu
         scores = [results.score(row.runs, experiment.split, row.checkpoint, metric) for metric in experiment.metrics]
         shared = _shared_note(values)
         cells = tuple(
-            Cell(
+            MetricsCell(
                 _ours(score),
                 _paper(value, "" if shared else footnotes.mark(value.note)),
                 _rescored(results, row, metric),
@@ -151,10 +133,10 @@ def build_table(experiment: Experiment, scale: ScaleSettings, results: ScaleResu
             for score, value, metric in zip(scores, values, experiment.metrics, strict=True)
         )
         labels = tuple(CHECK if row.labels[name] == "x" else row.labels[name] for name in experiment.label_columns)
-        rows.append(TableRow(row.key, labels, footnotes.mark(shared), cells, _status(experiment, row, scores, cells)))
+        rows.append(MetricsRow(row.key, labels, footnotes.mark(shared), cells, _status(experiment, row, scores, cells)))
     rescored = any(cell.rescored.value is not None for row in rows for cell in row.cells)
     sides = ("ours", "rescored", "paper") if rescored else ("ours", "paper")
-    return Table(
+    return MetricsTable(
         name=experiment.name,
         number=experiment.number,
         title=experiment.title,
@@ -220,7 +202,7 @@ def _rescored(results: ScaleResults, row: Row, metric: str) -> Number:
     return Number(f"{score.mean:.2f}", score.mean)
 
 
-def _status(experiment: Experiment, row: Row, scores: list[Score], cells: tuple[Cell, ...]) -> str:
+def _status(experiment: Experiment, row: Row, scores: list[Score], cells: tuple[MetricsCell, ...]) -> str:
     if not row.runs:
         return "rescored" if any(cell.rescored.value is not None for cell in cells) else "paper only"
     if not all(score.complete for score in scores):
@@ -258,7 +240,7 @@ def _label_remarks(experiment: Experiment, results: ScaleResults) -> list[str]:
     return remarks
 
 
-def _mark_best(rows: list[TableRow], sides: tuple[str, ...]) -> list[TableRow]:
+def _mark_best(rows: list[MetricsRow], sides: tuple[str, ...]) -> list[MetricsRow]:
     """Set ``best`` on the highest printed number of each column and side; ties share it.
 
     A column with a single number has no best: there is nothing that it is better than.
@@ -275,7 +257,7 @@ def _mark_best(rows: list[TableRow], sides: tuple[str, ...]) -> list[TableRow]:
 
 
 def _remarks(
-    experiment: Experiment, scale: ScaleSettings, rows: list[TableRow], sides: tuple[str, ...]
+    experiment: Experiment, scale: ScaleSettings, rows: list[MetricsRow], sides: tuple[str, ...]
 ) -> tuple[str, ...]:
     """What a reader must know to read the cells."""
     remarks = [_ours_are(experiment, scale)]
@@ -315,7 +297,7 @@ def _selected(checkpoint: str, dataset: DatasetSettings, reported: str) -> str:
     return f"{text}, the one reported here" if rule.split == reported else text
 
 
-def _absent_predictions(experiment: Experiment, scale: ScaleSettings, rows: list[TableRow]) -> list[str]:
+def _absent_predictions(experiment: Experiment, scale: ScaleSettings, rows: list[MetricsRow]) -> list[str]:
     """Why rows that could be rescored are not."""
     absent = [
         f"{row.rescored.name}.jsonl"

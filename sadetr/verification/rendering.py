@@ -1,4 +1,4 @@
-"""A report as a terminal table and as an HTML page."""
+"""A report as a terminal table and as a document."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sadetr.markup import escape_html, html_page
+from sadetr.documents.model import Cell, Column, Document, Listing, Paragraph, Part, Row, Title, Tone
+from sadetr.documents.model import Table as DocumentTable
 from sadetr.verification.findings import Finding, Report, plural
 from sadetr.verification.statistics import Comparison, shown
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-PLACES = {"terminal": 5, "html": 50}
+PLACES = {"terminal": 5, "page": 50}
 """Places listed per finding; the JSON report lists all."""
+OPEN = 5
+"""Places up to which a page shows the list unfolded."""
 PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
 
@@ -34,20 +37,18 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(Text(report.summary, style="bold green" if report.passed else "bold red"))
 
 
-def render_html(report: Report) -> str:
-    """A page that needs no other file."""
-    title = f"Data check: {report.title}"
-    body = [
-        f"<h1>{escape_html(title)}</h1>",
-        f'<p class="{"good" if report.passed else "bad"}">{escape_html(report.summary)}</p>',
-        "<h2>Findings</h2>",
-        *(line for finding in report.ordered for line in _html_finding(finding)),
-        *([] if report.findings else ["<p>None.</p>"]),
-        *_html_list("Checked", report.checked),
-        *_html_list("Not checked", report.skipped),
-        *_html_statistics(report),
-    ]
-    return html_page(title, report.banner, body)
+def report_document(report: Report) -> Document:
+    """Summary, findings, what was checked and what was not, and the statistics of every split."""
+    parts = (
+        Paragraph(report.summary, tone="good" if report.passed else "bad"),
+        Title("Findings"),
+        *(part for finding in report.ordered for part in _finding_parts(finding)),
+        *([] if report.findings else [Paragraph("None.")]),
+        *_list_parts("Checked", report.checked),
+        *_list_parts("Not checked", report.skipped),
+        *_statistics_parts(report),
+    )
+    return Document(report.setting, f"Data check: {report.title}", report.banner, parts)
 
 
 def _statistics_table(report: Report) -> Table:
@@ -86,35 +87,37 @@ def _places(finding: Finding, limit: int) -> Iterator[str]:
         yield f"... and {plural(len(finding.places) - limit, 'more place')}"
 
 
-def _html_finding(finding: Finding) -> Iterator[str]:
-    tone = ' class="bad"' if finding.severity == "error" else ""
-    yield f"<h3{tone}>{finding.severity}: {escape_html(finding.what)}</h3>"
-    yield f"<p>{escape_html(finding.remedy)}</p>"
+def _finding_parts(finding: Finding) -> Iterator[Part]:
+    tone: Tone = "bad" if finding.severity == "error" else ""
+    yield Title(f"{finding.severity}: {finding.what}", level=2, tone=tone)
+    yield Paragraph(finding.remedy)
     if finding.source:
-        yield f"<p>{escape_html(finding.source)}</p>"
+        yield Paragraph(finding.source)
     if finding.places:
-        lines = "".join(f"<li>{escape_html(line)}</li>" for line in _places(finding, PLACES["html"]))
-        folded = f"<summary>{plural(len(finding.places), 'place')}</summary>"
-        yield f"<details{' open' if len(finding.places) <= 5 else ''}>{folded}<ul>{lines}</ul></details>"
+        places = tuple(_places(finding, PLACES["page"]))
+        yield Listing(places, plural(len(finding.places), "place"), open=len(finding.places) <= OPEN)
 
 
-def _html_list(heading: str, lines: list[str]) -> Iterator[str]:
+def _list_parts(heading: str, lines: list[str]) -> Iterator[Part]:
     if lines:
-        yield f"<h2>{heading}</h2>"
-        yield f"<ul>{''.join(f'<li>{escape_html(line)}</li>' for line in lines)}</ul>"
+        yield Title(heading)
+        yield Listing(tuple(lines))
 
 
-def _html_statistics(report: Report) -> Iterator[str]:
+def _statistics_parts(report: Report) -> Iterator[Part]:
     for split in dict.fromkeys(entry.split for entry in report.statistics):
         entries = [entry for entry in report.statistics if entry.split == split]
-        yield f"<h2>Annotations of split {escape_html(split)}: {escape_html(entries[0].file)}</h2>"
-        yield '<div class="scroll"><table><thead><tr>'
-        yield "<th>statistic</th><th>measured</th><th>known</th><th></th></tr></thead><tbody>"
-        for entry in entries:
-            cells = "".join(f'<td style="white-space: normal">{escape_html(value)}</td>' for value in _values(entry))
-            tone = {True: ' class="good"', False: ' class="bad"', None: ""}[entry.agrees]
-            yield f'<tr><th scope="row">{escape_html(entry.title)}</th>{cells}<td{tone}>{_verdict(entry)}</td></tr>'
-        yield "</tbody></table></div>"
+        yield DocumentTable(
+            name=f"{report.setting}-{split}",
+            title=f"Annotations of split {split}: {entries[0].file}",
+            columns=(Column("statistic", left=True), Column("measured"), Column("known"), Column("agreement")),
+            rows=tuple(map(_row, entries)),
+        )
+
+
+def _row(entry: Comparison) -> Row:
+    tones: dict[bool | None, Tone] = {True: "good", False: "bad", None: ""}
+    return Row((Cell(entry.title), *map(Cell, _values(entry)), Cell(_verdict(entry), tone=tones[entry.agrees])))
 
 
 def _values(entry: Comparison) -> tuple[str, str]:

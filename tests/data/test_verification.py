@@ -15,11 +15,12 @@ from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.arrays import check_array
 from sadetr.data.preparation import prepare
 from sadetr.data.sources import AnnotationSource, Archive, Sources, Statistics, load_sources
+from sadetr.documents.rendering import render_html
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, VideoStream, WordVectors
 from sadetr.verification.checks import check_data
 from sadetr.verification.findings import Finding, Report
-from sadetr.verification.rendering import print_report, render_html
+from sadetr.verification.rendering import print_report, report_document
 from sadetr.verification.statistics import agree, measure, shown
 from tests.samples import SHARED
 
@@ -407,7 +408,7 @@ def test_reports_say_the_same_in_every_form(check: Check, data_root: Path, capsy
     file = str(truncate(data_root).relative_to(data_root))
     report = check()
     print_report(report)
-    for text in (capsys.readouterr().out, render_html(report), json.dumps(report.as_json())):
+    for text in (capsys.readouterr().out, render_html(report_document(report)), json.dumps(report.as_json())):
         assert file in text
         assert "truncated or corrupt" in text
         assert "small.tar.gz" in text
@@ -416,7 +417,7 @@ def test_reports_say_the_same_in_every_form(check: Check, data_root: Path, capsy
 
 def test_html_escapes_what_it_shows(check: Check, data_root: Path) -> None:
     edit_row(data_root, 2, lambda row: row.update(duration="<b>"))
-    page = render_html(check())
+    page = render_html(report_document(check()))
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
 

@@ -8,11 +8,12 @@ from xml.etree import ElementTree
 import pytest
 
 from sadetr.configuration import choose_seeds, load_scale
+from sadetr.documents.rendering import RENDERERS, render_csv, render_html, render_markdown
 from sadetr.errors import SettingsError
 from sadetr.reporting.chance import load_chance
 from sadetr.reporting.comparison import VERDICTS, exit_code, judge, plan
-from sadetr.reporting.comparison_pages import comparison_html, comparison_markdown
-from sadetr.reporting.comparison_records import comparison_csv, comparison_json, comparison_junit
+from sadetr.reporting.comparison_pages import comparison_document
+from sadetr.reporting.comparison_records import comparison_json, comparison_junit
 from sadetr.reporting.paper import PaperTable
 
 from .conftest import GENERATED, OTHER, chance_of, run_id
@@ -126,7 +127,7 @@ def test_a_doubtful_number_is_shown_and_never_required(official, experiment, pap
     cell = next(cell for cell in comparison.cells if (cell.row, cell.metric) == ("a", "mAP"))
     assert (cell.verdict, cell.difference, cell.required, exit_code(comparison)) == ("below", -20.0, False, 0)
     assert comparison.tables[0].cells == 5
-    assert "40.00 ?" in comparison_markdown(comparison)
+    assert "40.00 ?" in render_markdown(comparison_document(comparison))
 
 
 def test_settings_that_do_not_fit(official, experiment, paper):
@@ -147,7 +148,7 @@ def mixed(official, judged, complete_runs, write_run, write_rescored):
 
 
 def test_formats_hold_the_same_verdicts(mixed):
-    rows = list(csv.DictReader(io.StringIO(comparison_csv(mixed))))
+    rows = list(csv.DictReader(io.StringIO(render_csv(comparison_document(mixed)))))
     assert [row["verdict"] for row in rows] == [cell.verdict for cell in mixed.cells]
     assert [row["kind"] for row in rows] == ["trained"] * 6 + ["rescored"] * 3
     assert (rows[0]["difference"], rows[0]["required"], rows[6]["limit"]) == ("-10.00", "x", "0.005")
@@ -156,10 +157,10 @@ def test_formats_hold_the_same_verdicts(mixed):
     assert [cell["verdict"] for cell in document["cells"]] == [cell.verdict for cell in mixed.cells]
     assert document["exit_code"] == exit_code(mixed) == 1
     assert document["tables"][0]["experiment"] == "table4"
-    page, text = comparison_html(mixed), comparison_markdown(mixed)
+    page, text = render_html(comparison_document(mixed)), render_markdown(comparison_document(mixed))
     for verdict in VERDICTS:
         count = sum(cell.verdict == verdict for cell in mixed.cells)
-        assert page.count(f'">{verdict}') == count
+        assert page.count(f'data-verdict="{verdict}"') == count
         grid = [line for line in text.splitlines() if line.startswith("|")]
         assert sum(f" {verdict} " in line or f" {verdict}: " in line for line in grid) == count
 
@@ -181,9 +182,9 @@ def test_junit_has_a_case_per_cell_and_table(mixed):
 def test_banner(generated, official, judged, complete_runs):
     complete_runs(generated)
     complete_runs(official)
-    for render in (comparison_markdown, comparison_html):
-        assert GENERATED in render(judged(generated))
-        assert "not comparable" not in render(judged(official))
+    for suffix in ("md", "tex", "html"):
+        assert GENERATED in RENDERERS[suffix](comparison_document(judged(generated)))
+        assert "not comparable" not in RENDERERS[suffix](comparison_document(judged(official)))
 
 
 @pytest.fixture(scope="module", params=["paper", "0,1,2,3,2018"])

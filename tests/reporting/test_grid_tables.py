@@ -9,17 +9,24 @@ import pytest
 from scipy.stats import ttest_ind
 
 from sadetr.configuration import load_scale
+from sadetr.documents.model import Document, Table
+from sadetr.documents.rendering import RENDERERS
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.experiments import Experiment, Row, RunId, load_experiment, run_settings
-from sadetr.reporting.grids import Grid, grid_html_body, grid_latex, grid_markdown
 from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.paper import PAPER, load_paper_table
-from sadetr.reporting.seeds import Sample, seed_tests, welch_test, write_seeds
-from sadetr.reporting.sensitivity import paired_effect, sensitivity_table
-from sadetr.reporting.settings_table import COLUMNS, settings_table
+from sadetr.reporting.seeds import Sample, seed_tests, seeds_document, welch_test
+from sadetr.reporting.sensitivity import paired_effect, sensitivity_document
+from sadetr.reporting.settings_table import COLUMNS, settings_document
 from sadetr.reporting.sweep import sweep_figure
 
 from .conftest import GENERATED, run_id
+
+
+def texts(document: Document) -> tuple[Table, list[tuple[str, ...]]]:
+    """The one table of a document, and what its rows say."""
+    (table,) = document.parts
+    return table, [tuple(cell.text for cell in row.cells) for row in table.rows]
 
 
 def sample(values, name="x") -> Sample:
@@ -84,17 +91,16 @@ def test_verdicts_against_the_paper_and_between_methods(official, two_methods, r
     }
 
 
-def test_generated_numbers_are_not_tested_against_the_paper(tmp_path, generated, two_methods, results, five_seeds):
+def test_generated_numbers_are_not_tested_against_the_paper(generated, two_methods, results, five_seeds):
     five_seeds(generated)
     found = verdicts(two_methods, generated, results)
     assert found["SA-DETR", "SA-DETR, paper"] == "not comparable: generated data"
     assert found["SA-DETR", "QD-DETR"] == "SA-DETR higher"
-    paper = load_paper_table("table12")
-    for path in write_seeds(two_methods, generated, results(generated), paper, tmp_path / "out"):
-        text = path.read_text()
-        assert "47.87" in text
-        assert "SA-DETR higher" in text or path.suffix == ".csv"
-    lines = csv.DictReader(io.StringIO((tmp_path / "out/table12.csv").read_text()))
+    document = seeds_document(two_methods, generated, results(generated), load_paper_table("table12"))
+    for suffix, render in RENDERERS.items():
+        assert "47.87" in render(document)
+        assert ("SA-DETR higher" in render(document)) == (suffix != "csv")
+    lines = csv.DictReader(io.StringIO(RENDERERS["csv"](document)))
     record = {line["row"]: line for line in lines}["SA-DETR"]
     assert record["mAP_p_paper"] == ""
     assert float(record["mAP_p_QD-DETR"]) < 0.001
@@ -119,37 +125,40 @@ def test_effects_are_paired_by_seed():
 def test_sensitivity_table(generated, results, write_run):
     labels = {"#": "D6", "The paper": "a", "Chosen": "b", "Alternative": "c"}
     columns = tuple(labels)
-    rows = (
+    shown = (
         Row("full", dict.fromkeys(columns, ""), tuple(run_id("full", seed) for seed in range(3)), "best", None),
         Row("other", labels, tuple(run_id("other", seed) for seed in range(3)), "best", None),
     )
     experiment = Experiment(
-        "sensitivity", "table", None, "sensitivity", "Readings", "val", "best", ("mAP",), columns, rows, "", False
+        "sensitivity", "table", None, "sensitivity", "Readings", "val", "best", ("mAP",), columns, shown, "", False
     )
     for seed, (full, other) in enumerate([(40.0, 41.0), (44.0, 44.0)]):
         write_run(run_id("full", seed), generated, {"mAP": full})
         write_run(run_id("other", seed), generated, {"mAP": other})
     write_run(run_id("full", 2), generated, {"mAP": 42.0})
-    grid = sensitivity_table(experiment, generated, results(generated))
-    assert grid.rows[0][-1] == "42.00 ± 2.00"
-    assert grid.rows[1] == ("D6", "a", "b", "c", "+0.50 ± 0.71 (2/3 seeds)")
-    assert grid.records[2][-5:] == ("effect", "0.50", "0.71", "2", GENERATED)
-    assert grid.caption == "Readings"
+    document = sensitivity_document(experiment, generated, results(generated))
+    table, rows = texts(document)
+    assert rows[0][-1] == "42.00 ± 2.00"
+    assert rows[1] == ("D6", "a", "b", "c", "+0.50 ± 0.71 (2/3 seeds)")
+    assert dict(table.rows[1].cells[-1].data) == {"experiment": "sensitivity", "row": "other", "metric": "mAP"}
+    assert document.records[2][-5:] == ("effect", "0.50", "0.71", "2", GENERATED)
+    assert document.title == table.caption == "Readings"
     with pytest.raises(SettingsError, match="'full'"):
-        sensitivity_table(Experiment(**{**vars(experiment), "rows": rows[1:]}), generated, results(generated))
+        sensitivity_document(Experiment(**{**vars(experiment), "rows": shown[1:]}), generated, results(generated))
 
 
 def test_table_9_at_the_papers_scale_is_table_9(tmp_path):
     scale = load_scale("paper")
-    grid = settings_table(load_experiment("table9", scale), scale, ScaleResults(tmp_path, scale), PAPER / "table9.csv")
-    assert [row[:4] for row in grid.rows] == [
+    experiment, results = load_experiment("table9", scale), ScaleResults(tmp_path, scale)
+    table, rows = texts(settings_document(experiment, scale, results, PAPER / "table9.csv"))
+    assert [row[:4] for row in rows] == [
         ("QVHighlights", "planned", "= SF+C", "= CLIP"),
         ("TACoS", "planned", "= SF+C", "= CLIP"),
         ("Charades-STA", "planned", "= SF+C", "= CLIP"),
         ("Charades-STA", "planned", "= VGG", "= GloVe"),
     ]
-    assert all(cell.startswith("= ") for row in grid.rows for cell in row[2:])
-    assert "76 of 76 cells are equal." in grid.remarks[0]
+    assert all(cell.startswith("= ") for row in rows for cell in row[2:])
+    assert "76 of 76 cells are equal." in table.remarks[0]
 
 
 def test_table_9_shows_what_the_run_wrote_down(tmp_path):
@@ -162,32 +171,19 @@ def test_table_9_shows_what_the_run_wrote_down(tmp_path):
     config.parent.mkdir(parents=True)
     config.write_text(json.dumps(settings))
     results = ScaleResults(tmp_path, scale)
-    grid = settings_table(experiment, scale, results, PAPER / "table9.csv")
-    row = dict(zip(grid.header, grid.rows[0], strict=True))
+    document = settings_document(experiment, scale, results, PAPER / "table9.csv")
+    table, rows = texts(document)
+    row = dict(zip((column.heading for column in table.columns), rows[0], strict=True))
     assert (row["from"], row["LR"], row["σ_n"], row["BS"]) == ("run", "1.2e-3 ≠ 1e-4", "= 0.6", "= 32")
-    record = dict(zip(grid.records[0], grid.records[1], strict=True))
+    record = dict(zip(*document.records[:2], strict=True))
     assert (record["LR"], record["LR_paper"], record["LR_equal"]) == ("1.2e-3", "1e-4", "no")
-    assert len(grid.header) == len(COLUMNS) + 2
+    assert len(table.columns) == len(COLUMNS) + 2
     config.write_text("{}")
     with pytest.raises(ResultsError, match=r"config\.json"):
-        settings_table(experiment, scale, results, PAPER / "table9.csv")
+        settings_document(experiment, scale, results, PAPER / "table9.csv")
     (tmp_path / "table9.csv").write_text("row,Vid\n")
     with pytest.raises(SettingsError, match="first line"):
-        settings_table(experiment, scale, results, tmp_path / "table9.csv")
-
-
-def test_grids_escape_words_and_set_symbols():
-    grid = Grid("g", "50 % of a|b", None, "", ("σ_n", "a_b & c"), (("x & y", "1 ≠ 2"),), ("<note>",))
-    latex = grid_latex(grid)
-    assert r"$\sigma_{n}$ & a\_b \& c \\" in latex
-    assert r"x \& y & 1 $\neq$ 2 \\" in latex
-    assert r"50 \% of a\textbar{}b" in latex
-    assert r"\caption" not in latex
-    assert r"50 % of a\|b" in grid_markdown(grid)
-    page = "\n".join(grid_html_body(grid))
-    assert "σ<sub>n</sub></th>" in page
-    assert "x &amp; y" in page
-    assert "&lt;note&gt;" in page
+        settings_document(experiment, scale, results, tmp_path / "table9.csv")
 
 
 @pytest.fixture

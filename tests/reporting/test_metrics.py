@@ -75,7 +75,8 @@ def test_gather_is_independent_of_order(tmp_path, generated, write_run):
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     table = read_metrics(tmp_path / "one.parquet")
     assert table["seed"].to_pylist() == [0, 0, 1, 1, 2, 2]
-    assert table.schema.metadata == {b"sadetr.scale": b"mini", b"sadetr.runs": b"3", b"sadetr.commits": b"0" * 40}
+    facts = {b"sadetr.scale": b"mini", b"sadetr.runs": b"3", b"sadetr.commits": b"0" * 40, b"sadetr.seeds": b"paper"}
+    assert table.schema.metadata == facts
 
 
 def test_gather_joins_published_predictions(tmp_path, official, write_run, write_rescored):

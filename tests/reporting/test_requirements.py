@@ -11,6 +11,7 @@ from sadetr.errors import SettingsError
 from sadetr.evaluation.scorer import evaluate, metric_names
 from sadetr.experiments import Experiment, Predictions, experiment_names, load_experiment
 from sadetr.reporting import command, requirements
+from sadetr.reporting.chance import load_chance
 from sadetr.reporting.paper import PaperTable, PaperValue
 from sadetr.reporting.requirements import check_compared, check_rendered, paper_table
 
@@ -28,7 +29,7 @@ def test_every_experiment_of_the_repository_can_be_rendered_and_compared(scale):
     experiments = [load_experiment(name, scale) for name in experiment_names()]
     for experiment in experiments:
         check_rendered(experiment, load_scale(scale))
-    check_compared(experiments)
+    check_compared(experiments, load_chance(load_scale(scale)))
 
 
 def test_every_layout_has_a_renderer_and_its_needs():

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from sadetr.data.annotations import Query, write_annotations
+from sadetr.documents.rendering import RENDERERS, render_csv, render_markdown
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, write_predictions
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.comparison import exit_code, judge, plan
-from sadetr.reporting.comparison_pages import comparison_html, comparison_markdown
-from sadetr.reporting.comparison_records import comparison_csv
+from sadetr.reporting.comparison_pages import comparison_document
 from sadetr.reporting.figures import write_figure
 from sadetr.reporting.metrics import ScaleResults, gather, read_metrics
+from sadetr.reporting.metrics_document import metrics_document
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.qualitative import panels
-from sadetr.reporting.renderers import RENDERERS, render_csv, render_markdown
 from sadetr.reporting.seeds import seed_tests
-from sadetr.reporting.sensitivity import sensitivity_table
+from sadetr.reporting.sensitivity import sensitivity_document
 from sadetr.reporting.sweep import sweep_figure
 from sadetr.reporting.tables import build_table
 
@@ -53,13 +53,14 @@ def runs(write_run):
 def test_tables_say_it_in_every_format(official, experiment, paper, results, runs, values, texts, status):
     runs(official, values)
     table = build_table(experiment, official, results(official), paper)
+    document = metrics_document(table)
     assert [cell.ours.text for cell in table.rows[0].cells] == texts
     for suffix in ("md", "tex", "html"):
-        assert RENDERERS[suffix](table).count("no labels") == 2 * texts.count("no labels")
-    row = next(csv.DictReader(io.StringIO(render_csv(table))))
+        assert RENDERERS[suffix](document).count("no labels") == 2 * texts.count("no labels")
+    row = next(csv.DictReader(io.StringIO(render_csv(document))))
     assert row["status"] == status
     assert [row[metric] for metric in METRICS] == [text if text[0].isdigit() else "" for text in texts]
-    said = "No labels: no query of the val split" in render_markdown(table)
+    said = "No labels: no query of the val split" in render_markdown(document)
     assert said == ("no labels" in texts)
     part = "Only 75.00 % of the queries of the val split have relevant_windows; the others are left out."
     assert (part in table.remarks) == (values is PARTLY)
@@ -68,7 +69,8 @@ def test_tables_say_it_in_every_format(official, experiment, paper, results, run
 def test_labelled_splits_are_rendered_as_before(official, experiment, paper, results, complete_runs):
     complete_runs(official)
     table = build_table(experiment, official, results(official), paper)
-    assert not any("abel" in render(table) for suffix, render in RENDERERS.items() if suffix in ("csv", "md"))
+    document = metrics_document(table)
+    assert not any("abel" in RENDERERS[suffix](document) for suffix in ("csv", "md"))
 
 
 def test_published_predictions_of_an_unlabelled_split(official, experiment, paper, results, write_rescored):
@@ -88,8 +90,8 @@ def test_what_has_no_labels_is_not_comparable_and_does_not_fail(
     comparison = judge(plan([(experiment, paper)], scale, chance_of()), results(scale))
     assert {cell.verdict_text for cell in comparison.cells} == {"not comparable: no labels"}
     assert exit_code(comparison) == 0
-    for render in (comparison_csv, comparison_markdown, comparison_html):
-        assert "no labels" in render(comparison)
+    document = comparison_document(comparison)
+    assert all("no labels" in render(document) for render in RENDERERS.values())
 
 
 def test_numbers_of_a_part_of_the_queries_are_not_compared(official, experiment, paper, results, runs):
@@ -117,8 +119,8 @@ def test_seeds_sensitivity_and_sweeps_say_it(official, experiment, paper, result
     assert {test.verdict for test in seed_tests(experiment, official, source, paper)} == {"no labels"}
     plain, full, _ = experiment.rows
     rows = (replace(plain, key="full", x=1.0), replace(full, x=2.0))
-    grid = sensitivity_table(replace(experiment, rows=rows), official, source)
-    assert [row[-3:] for row in grid.rows] == [("no labels",) * 3] * 2
+    (table,) = sensitivity_document(replace(experiment, rows=rows), official, source).parts
+    assert [[cell.text for cell in row.cells[-3:]] for row in table.rows] == [["no labels"] * 3] * 2
     sweep = replace(experiment, kind="figure", metrics=("mAP",), label_columns=("Method",), rows=rows)
     (axes,) = sweep_figure(sweep, official, source).axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["no labels: plain, A|B_{$}"]
