@@ -136,7 +136,7 @@ class Workflow:
         return [
             path
             for folder in self._folders(names)
-            for path in [*folder.trained, folder.checkpoints, folder.predictions, folder.metrics]
+            for path in [*folder.trained, folder.checkpoints, folder.predictions, folder.metrics, folder.query_scores]
         ] + self._stores(names)
 
     def _stores(self, names: Sequence[str]) -> list[Path]:

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sadetr.configuration import ScaleSettings
 from sadetr.data.labelling import part_of
-from sadetr.disguise import PARQUET, disguise
 from sadetr.errors import ResultsError
 from sadetr.experiments import Predictions, RunId
 from sadetr.files import atomic_path
 from sadetr.layout import Layout, RunFolder
+from sadetr.reporting.parquet import read_parquet
+from sadetr.reporting.query_scores import read_query_scores
 
 KEY_COLUMNS = ("scale", "setting", "method", "variant", "seed", "split", "checkpoint", "metric")
 SYSTEM_COLUMNS = (
@@ -119,19 +121,6 @@ def _write(table: pa.Table, path: Path, metadata: dict[str, str]) -> None:
         pq.write_table(table.replace_schema_metadata(metadata or None), temporary)
 
 
-def _read_parquet(path: Path, remedy: str) -> pa.Table:
-    try:
-        # Not pq.read_table: it reads columns out of folder names such as "seed=0", and imports pandas.
-        with pq.ParquetFile(path) as file:
-            return file.read()
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: no such file. {remedy}") from None
-    except (pa.ArrowException, OSError) as error:
-        found = disguise(path, PARQUET)
-        reason = f"it {found.fault}" if found else error
-        raise ResultsError(f"{path}: cannot be read as Parquet ({reason}). Delete it. {remedy}") from error
-
-
 def read_metrics(path: Path | str) -> pa.Table:
     """Read metrics written by :func:`write_run_metrics` or :func:`gather`.
 
@@ -139,7 +128,7 @@ def read_metrics(path: Path | str) -> pa.Table:
         ResultsError: the file is missing, truncated or of another schema.
     """
     path = Path(path)
-    table = _read_parquet(path, "Run 'python -m sadetr evaluate' for that run.")
+    table = read_parquet(path, "Run 'python -m sadetr evaluate' for that run.")
     if not table.schema.equals(SCHEMA, check_metadata=False):
         differing = sorted({f"{field.name} ({field.type})" for field in set(SCHEMA) ^ set(table.schema)})
         raise ResultsError(
@@ -179,7 +168,7 @@ def read_history(path: Path | str, columns: Sequence[str]) -> pa.Table:
         ResultsError: the file is missing or truncated, or lacks a column.
     """
     path = Path(path)
-    table = _read_parquet(path, "Run 'python -m sadetr train' for that run.")
+    table = read_parquet(path, "Run 'python -m sadetr train' for that run.")
     for column in columns:
         if column not in table.schema.names:
             raise ResultsError(f"{path}: no column {column!r}; there are {', '.join(table.schema.names)}")
@@ -219,6 +208,7 @@ class ScaleResults:
         self._scale = scale
         self._cache: dict[RunId, _Values | None] = {}
         self._rescored: dict[str, _Values] = {}
+        self._queries: dict[RunId, pa.Table] = {}
 
     def run(self, run: RunId) -> RunFolder:
         """Files of a run."""
@@ -252,6 +242,23 @@ class ScaleResults:
         key = (split, checkpoint, metric)
         values = {run.seed: (self._values(run) or {}).get(key) for run in runs}
         return {seed: value for seed, value in values.items() if value is not None}
+
+    def query_scores(self, run: RunId, checkpoint: str, split: str) -> pa.Table | None:
+        """What every query adds to every metric: the columns ``qid``, in sorted order, and one per metric, in percent.
+
+        Null where a query does not count; None where the run has no such file.
+
+        Raises:
+            ResultsError: the file is unreadable.
+        """
+        path = self.run(run).query_scores
+        if run not in self._queries:
+            if not path.exists():
+                return None
+            self._queries[run] = read_query_scores(path)
+        chosen = (pc.field("checkpoint") == checkpoint) & (pc.field("split") == split)
+        table = self._queries[run].filter(chosen).drop_columns(["checkpoint", "split"])
+        return table if len(table) else None
 
     def _values(self, run: RunId) -> _Values | None:
         if run not in self._cache:
