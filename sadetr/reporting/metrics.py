@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sadetr.configuration import ScaleSettings
@@ -23,7 +22,7 @@ from sadetr.experiments import Predictions, RunId
 from sadetr.files import atomic_path
 from sadetr.layout import Layout, RunFolder
 from sadetr.reporting.parquet import read_parquet
-from sadetr.reporting.query_scores import read_query_scores
+from sadetr.reporting.query_scores import query_scores_by_split, read_query_scores
 
 KEY_COLUMNS = ("scale", "setting", "method", "variant", "seed", "split", "checkpoint", "metric")
 SYSTEM_COLUMNS = (
@@ -208,7 +207,7 @@ class ScaleResults:
         self._scale = scale
         self._cache: dict[RunId, _Values | None] = {}
         self._rescored: dict[str, _Values] = {}
-        self._queries: dict[RunId, pa.Table] = {}
+        self._queries: dict[RunId, dict[tuple[str, str], pa.Table]] = {}
 
     def run(self, run: RunId) -> RunFolder:
         """Files of a run."""
@@ -251,14 +250,10 @@ class ScaleResults:
         Raises:
             ResultsError: the file is unreadable.
         """
-        path = self.run(run).query_scores
         if run not in self._queries:
-            if not path.exists():
-                return None
-            self._queries[run] = read_query_scores(path)
-        chosen = (pc.field("checkpoint") == checkpoint) & (pc.field("split") == split)
-        table = self._queries[run].filter(chosen).drop_columns(["checkpoint", "split"])
-        return table if len(table) else None
+            path = self.run(run).query_scores
+            self._queries[run] = query_scores_by_split(read_query_scores(path)) if path.exists() else {}
+        return self._queries[run].get((checkpoint, split))
 
     def _values(self, run: RunId) -> _Values | None:
         if run not in self._cache:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sadetr.data.annotations import Query
@@ -65,3 +66,14 @@ def read_query_scores(path: Path | str) -> pa.Table:
     if fields[: len(KEYS)] != _KEY_FIELDS or any(field.type != pa.float32() for field in fields[len(KEYS) :]):
         raise ResultsError(f"{path}: columns differ from this version's. Delete the file. {remedy}")
     return table
+
+
+def query_scores_by_split(table: pa.Table) -> dict[tuple[str, str], pa.Table]:
+    """(checkpoint, split) -> the columns ``qid``, in sorted order, and one per metric."""
+    keys = set(zip(table["checkpoint"].to_pylist(), table["split"].to_pylist(), strict=True))
+    return {
+        (checkpoint, split): table.filter(
+            (pc.field("checkpoint") == checkpoint) & (pc.field("split") == split)
+        ).drop_columns(["checkpoint", "split"])
+        for checkpoint, split in keys
+    }
