@@ -99,11 +99,10 @@ def test_the_file_is_sorted_small_and_repeats_itself(scored):
 
 
 def test_a_run_without_the_file_has_no_scores_and_a_strange_file_is_refused(scored, tmp_path):
-    source = ScaleResults(tmp_path, scored.scale)
-    assert source.query_scores(RUN, "best", "val") is None
+    assert ScaleResults(tmp_path, scored.scale).query_scores(RUN, "best", "val") is None
     assert ScaleResults(scored.results, scored.scale).query_scores(RUN, "clean", "val") is None
     path = Layout(scored.scale, tmp_path).run(RUN).query_scores
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({"qid": ["1"], "mAP": [1.0]}), path)
     with pytest.raises(ResultsError, match=r"query_scores\.parquet: columns differ .* sadetr evaluate"):
-        source.query_scores(RUN, "best", "val")
+        ScaleResults(tmp_path, scored.scale).query_scores(RUN, "best", "val")
