@@ -3,9 +3,9 @@
 =================================  ============================================================================
 holds                              our runs show every comparison of the claim
 does not hold                      our runs show the opposite of one of them
-undecided                          neither is shown
+undecided                          neither is shown, or there is nothing to show it on
 contradicted by the paper itself   the numbers that the paper prints say otherwise; ours are not asked
-missing                            a run of it is not trained, not evaluated, or had no query to score
+missing                            a run of it is not trained or not evaluated
 =================================  ============================================================================
 
 Shown is what has p <= LEVEL after Holm's correction for all claims that were tested. How, and what such a verdict does
@@ -126,12 +126,12 @@ def _judge(claim: Claim, source: ScoreSource, spread: Spread, label: str) -> Jud
 
     if decisive is not None and printed == "contradicted":
         reason = f"{decisive.label}: {paper:+.2f}" + ("" if decisive.gain is None else f", not {decisive.gain:+.2f}")
-        difference = None if ours.missing([decisive]) else ours.difference(decisive)
+        difference = None if ours.obstacle([decisive]) else ours.difference(decisive)
         return judged("contradicted by the paper itself", reason, difference, None, None)
     # Rows that the paper takes from elsewhere and nobody trains here count in its numbers alone.
     contrasts = [contrast for contrast in claim.contrasts if all(row.runs for row in contrast.rows)]
-    if reason := ours.missing(contrasts):
-        return judged("missing", reason, None, None, None)
+    if obstacle := ours.obstacle(contrasts):
+        return judged(*obstacle, None, None, None)
     evidence = [ours.evidence(contrast) for contrast in contrasts]
     joined = conjunction(evidence)
     found, contrast = evidence[joined.deciding], contrasts[joined.deciding]
@@ -188,17 +188,18 @@ class _Ours:
     def __init__(self, split: str, source: ScoreSource, spread: Spread) -> None:
         self._split, self._source, self._spread = split, source, spread
 
-    def missing(self, contrasts: Sequence[Contrast]) -> str:
-        """Why the contrasts cannot be judged; "" if they can."""
+    def obstacle(self, contrasts: Sequence[Contrast]) -> tuple[ClaimVerdict, str] | None:
+        """Why the contrasts cannot be tested, as a verdict with its reason; None if they can."""
         for row, metric in ((row, contrast.metric) for contrast in contrasts for row in contrast.rows):
             if not row.runs:
-                return f"{row.key}: not trained here"
+                return "undecided", f"{row.key}: not trained here"
             score = self._score(row, metric)
-            if score.mean is None:
-                return f"{row.key}: {score.state}"
+            if score.state in ("no labels", "no queries"):
+                return "undecided", f"{row.key}: {score.state}"
             if not score.complete:
-                return f"{row.key}: {score.found} of {score.wanted} seeds"
-        return "" if contrasts else "no row of it is trained here"
+                seeds = f"{score.found} of {score.wanted} seeds"
+                return "missing", f"{row.key}: {score.state if score.mean is None else seeds}"
+        return None if contrasts else ("undecided", "no row of it is trained here")
 
     def difference(self, contrast: Contrast) -> float:
         """Of the means over seeds."""

@@ -31,6 +31,7 @@ class Source:
     values: dict[tuple[RunId, str], float | None] = field(default_factory=dict)
     queries: dict[tuple[RunId, str], np.ndarray] = field(default_factory=dict)
     qids: dict[RunId, list[str]] = field(default_factory=dict)
+    unlabelled: bool = False
 
     def add_queries(self, run, metric, scores):
         self.queries[run, metric] = np.asarray(scores, dtype=np.float32)
@@ -43,6 +44,8 @@ class Source:
 
     def score(self, runs, split, checkpoint, metric):
         values = list(self.seed_values(runs, split, checkpoint, metric).values())
+        if self.unlabelled:
+            return Score(None, None, len(runs), len(runs), "no labels", 0.0)
         if not values:
             return Score(None, None, 0, len(runs), "not run")
         return Score(float(np.mean(values)), None, len(values), len(runs), "scored")
@@ -307,11 +310,16 @@ def test_what_is_not_there_is_missing(judge):
     assert judged.verdict_text == "missing: b: 1 of 3 seeds"
 
 
+def test_without_labels_nothing_is_missing_and_nothing_decided(judge):
+    (judged,) = judge([claim(["b"], ["a"])], Source(unlabelled=True))
+    assert (judged.verdict_text, judged.test) == ("undecided: b: no labels", "")
+
+
 def test_rows_that_nobody_trains_here_count_in_the_paper_alone(judge):
     (judged,) = judge([claim(["b"], ["a", "only paper"])], single(a=40.0, b=48.0))
     assert (judged.verdict, judged.paper_difference, judged.ours_difference) == ("holds", 3.0, 8.0)
     (judged,) = judge([claim(["b"], ["only paper"])], single(a=40.0, b=48.0))
-    assert judged.verdict_text == "missing: no row of it is trained here"
+    assert judged.verdict_text == "undecided: no row of it is trained here"
 
 
 def test_claims_are_corrected_for_their_number(judge):
