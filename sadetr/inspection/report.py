@@ -17,7 +17,7 @@ from sadetr.inspection.runs import (
     uses_of,
 )
 from sadetr.layout import Layout
-from sadetr.reporting.metrics import ScaleResults, Score
+from sadetr.reporting.scores import ScaleResults, Score
 
 if TYPE_CHECKING:
     from rich.console import Console

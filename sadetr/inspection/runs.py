@@ -20,8 +20,8 @@ from sadetr.experiments import (
 from sadetr.installation import ROOT
 from sadetr.layering import Origins
 from sadetr.provenance import code_fingerprint, config_fingerprint
-from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperValue, load_paper_table
+from sadetr.reporting.scores import ScaleResults, Score
 
 DEFAULT = "default"
 """Origin of a value that no file sets."""

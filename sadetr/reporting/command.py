@@ -16,11 +16,12 @@ from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.layering import find
 from sadetr.layout import Layout
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
-from sadetr.reporting.metrics import ScaleResults, gather
+from sadetr.reporting.metrics import gather
 from sadetr.reporting.metrics_document import metrics_document
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.qualitative import panels
 from sadetr.reporting.requirements import check_rendered, paper_table
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.seeds import seeds_document
 from sadetr.reporting.sensitivity import sensitivity_document
 from sadetr.reporting.settings_table import settings_document

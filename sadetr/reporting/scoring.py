@@ -1,4 +1,7 @@
-"""Scores prediction files, of a finished run or published by other authors, and writes their metrics."""
+"""Scores prediction files, of a finished run or published by other authors, and writes their metrics.
+
+Of a run, each query's part in them is written as well.
+"""
 
 import hashlib
 import json
@@ -13,19 +16,22 @@ from sadetr.data.labelling import labelled_in, labelled_share, left_out_of_score
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.coverage import left_out
 from sadetr.evaluation.predictions import read_predictions
-from sadetr.evaluation.scorer import metrics_of, score
+from sadetr.evaluation.scorer import Scores, metrics_of, score
+from sadetr.evaluation.significance import contributions_of
 from sadetr.evaluation.units import PredictionFile, read_foreign_predictions
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
-from sadetr.reporting.metrics import LABELLED, RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
+from sadetr.reporting.metrics import RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
 from sadetr.reporting.published import check_published, published_predictions
+from sadetr.reporting.query_scores import write_query_scores
+from sadetr.reporting.scores import LABELLED
 from sadetr.settings import DatasetSettings
 
 
 def score_run(run: RunId, layout: Layout) -> Path:
     """Score every checkpoint of ``run`` on every reported split; returns the path of ``metrics.parquet``.
 
-    What has no labels has no value, and is said.
+    Beside it goes ``query_scores.parquet``. What has no labels has no value, and is said.
 
     Raises:
         ResultsError: the run is not finished.
@@ -36,6 +42,7 @@ def score_run(run: RunId, layout: Layout) -> Path:
     dataset = run_settings(run, layout.scale.reference).dataset
     annotations = layout.annotations(dataset)
     rows: list[dict[str, Any]] = []
+    scored = {}
     for split in dataset.report_splits:
         queries = _read(annotations[split], dataset)
         highlights = dataset.highlights and labelled_in(queries, ("saliency",))
@@ -55,7 +62,11 @@ def score_run(run: RunId, layout: Layout) -> Path:
             }
             path = folder.prediction(checkpoint, split)
             predictions = PredictionFile(read_predictions(path, queries, highlights), dataset.clip_length)
-            rows += _score(path, predictions, queries, dataset, shared)
+            scores, metrics = _score(path, predictions, queries, dataset, shared)
+            scored[checkpoint, split] = queries, contributions_of(scores)
+            rows += metrics
+    write_query_scores(scored, folder.query_scores)
+    # Last: a run that has metrics is evaluated.
     write_run_metrics(rows, folder.metrics)
     return folder.metrics
 
@@ -91,7 +102,7 @@ def rescore(setting: str, layout: Layout) -> Path:
         }
         truth = queries[predictions.split]
         highlights = dataset.highlights and labelled_in(truth, ("saliency",))
-        rows += _score(path, read_foreign_predictions(path, truth, dataset, highlights), truth, dataset, shared)
+        rows += _score(path, read_foreign_predictions(path, truth, dataset, highlights), truth, dataset, shared)[1]
     out = layout.rescored(setting)
     write_run_metrics(rows, out)
     return out
@@ -111,8 +122,8 @@ def _score(
     queries: Sequence[Query],
     dataset: DatasetSettings,
     shared: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """One row per metric of one prediction file, and the share of labelled queries where it is not all.
+) -> tuple[Scores, list[dict[str, Any]]]:
+    """The scores of one prediction file, and a row per metric, with the share of labelled queries where it is not all.
 
     Queries that a metric leaves out are said on standard error.
     """
@@ -124,7 +135,7 @@ def _score(
         share = labelled_share(queries, part)
         metrics |= {LABELLED[part]: share} if share < 100 else {}
     shared = {**shared, "predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
+    return scores, [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
 
 
 def _read_provenance(path: Path) -> dict[str, Any]:
