@@ -12,8 +12,9 @@ Shown is what has p <= the given level after Holm's correction for all claims th
 verdict does not say: docs/metrics.md, "Claims".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Literal, get_args
 
 import numpy as np
@@ -61,6 +62,9 @@ class JudgedClaim:
     verdict: ClaimVerdict
     reason: str
     label: str
+    unexplained: bool = False
+    """Whether a contrast of ours lies further below zero than chance explains, on the paper's side and on ours: what
+    the paper found was then no draw of seeds."""
 
     @property
     def required(self) -> bool:
@@ -69,8 +73,8 @@ class JudgedClaim:
 
     @property
     def fails(self) -> bool:
-        """Whether it is required and does not hold. One that is undecided fails nothing."""
-        return self.required and self.verdict == "does not hold"
+        """Whether it is required and refuted beyond chance on both sides. One that is undecided fails nothing."""
+        return self.required and self.verdict == "does not hold" and self.unexplained
 
     @property
     def verdict_text(self) -> str:
@@ -98,7 +102,26 @@ def judge_claims(
     label = "" if scale.comparable else scale.label.partition(":")[0]
     drafts = [_judge(claim, source, spread, label) for claim in claims]
     corrected = iter(holm([draft.p for draft in drafts if draft.p is not None]))
-    return tuple(draft if draft.p is None else _decided(draft, next(corrected), level) for draft in drafts)
+    decided = [draft if draft.p is None else _decided(draft, next(corrected), level) for draft in drafts]
+    return tuple(_unexplained(decided, source, spread, level / 2))
+
+
+def _unexplained(
+    judged: Sequence[JudgedClaim], source: Scores, spread: Spread | None, level: float
+) -> list[JudgedClaim]:
+    """Mark what chance does not explain, with Bonferroni's correction over all contrasts of the required claims.
+
+    Where the paper's difference is positive, ours lies below zero by at most what separates the two.
+    """
+    contrasts = sum(len(claim.claim.contrasts) for claim in judged if claim.required)
+    limit = NormalDist().inv_cdf(1 - level / max(contrasts, 1))
+    marked = []
+    for claim in judged:
+        refuted = claim.required and claim.verdict == "does not hold" and spread is not None
+        ours = _Ours(claim.claim.experiment.split, source, spread)
+        found = (ours.distance(each, claim.claim.table) for each in claim.claim.contrasts if refuted)
+        marked.append(replace(claim, unexplained=any(distance < -limit for distance in found)))
+    return marked
 
 
 def _judge(claim: Claim, source: Scores, spread: Spread | None, label: str) -> JudgedClaim:
@@ -206,6 +229,16 @@ class _Ours:
         deviation = self._deviation(contrast)
         return None if deviation is None else Evidence(difference, "spread", spread_p(difference, deviation))
 
+    def distance(self, contrast: Contrast, table: PaperTable) -> float:
+        """The difference in standard deviations of what two draws of seeds, the paper's and ours, differ by.
+
+        Rows that are not trained here have no distance: 0.
+        """
+        if not all(row.runs for row in contrast.rows):
+            return 0.0
+        printed = {row.key: table.of(row, contrast.metric).seeds or 1 for row in contrast.rows}
+        return self.difference(contrast) / self._deviation(contrast, printed)
+
     def _score(self, row: Row, metric: str) -> Score:
         return self._source.score(row.runs, self._split, row.checkpoint, metric)
 
@@ -247,15 +280,18 @@ class _Ours:
         seeds = sorted(set.intersection(*(set(values) for values in plus + minus)))
         return [sum(values[seed] for values in plus) - sum(values[seed] for values in minus) for seed in seeds]
 
-    def _deviation(self, contrast: Contrast) -> float | None:
-        """Standard deviation of the contrast of means, if each run is drawn by itself."""
+    def _deviation(self, contrast: Contrast, printed: Mapping[str, int] | None = None) -> float | None:
+        """Standard deviation of the contrast of means, if each run is drawn by itself.
+
+        With ``printed``, the number of seeds behind each row of the paper, of its difference to the paper's contrast.
+        """
         if self._spread is None:
             return None
         variance = 0.0
         for row in contrast.rows:
             score, run = self._score(row, contrast.metric), row.runs[0]
             single = self._spread(run.setting, run.method, self._split, contrast.metric, score.mean)
-            variance += single**2 / score.found
+            variance += single**2 * (1 / score.found + (1 / printed[row.key] if printed else 0))
         return variance**0.5
 
 

@@ -333,12 +333,18 @@ def test_claims_are_corrected_for_their_number(judge):
 
 
 def test_generated_data_are_labelled_and_fail_nothing(judge, official, generated):
-    source = single(a=44.0, b=40.0)
+    source = single(a=45.0, b=40.0)
     (real,) = judge([claim(["b"], ["a"])], source, official)
     (other,) = judge([claim(["b"], ["a"])], source, generated)
     assert (real.required, real.fails, other.required, other.fails) == (True, True, False, False)
-    assert other.verdict_text == "does not hold (generated data): b - a in mAP: -4.00"
-    assert real.verdict_text == "does not hold: b - a in mAP: -4.00"
+    assert other.verdict_text == "does not hold (generated data): b - a in mAP: -5.00"
+    assert real.verdict_text == "does not hold: b - a in mAP: -5.00"
+
+
+def test_what_a_lucky_seed_of_the_papers_explains_fails_nothing(judge, official):
+    """Refuted by our runs, but the paper's own difference may have been a draw of seeds."""
+    (judged,) = judge([claim(["b"], ["a"])], single(a=43.0, b=40.0), official)
+    assert (judged.verdict, judged.required, judged.unexplained, judged.fails) == ("does not hold", True, False, False)
 
 
 def test_a_claim_is_printed_in_as_many_columns_as_the_header_has(judge):
