@@ -31,8 +31,19 @@ def score_run(run: RunId, layout: Layout) -> Path:
         ResultsError: the run is not finished.
         DataError: a prediction file does not fit the annotations.
     """
+    path = layout.run(run).metrics
+    write_run_metrics(run_rows(run, layout), path)
+    return path
+
+
+def run_rows(run: RunId, layout: Layout) -> list[dict[str, Any]]:
+    """What :func:`score_run` writes, one row per metric.
+
+    Raises:
+        As :func:`score_run`.
+    """
     folder = layout.run(run)
-    provenance = _read_provenance(folder.provenance)
+    provenance = read_provenance(folder.provenance)
     dataset = run_settings(run, layout.scale.reference).dataset
     annotations = layout.annotations(dataset)
     rows: list[dict[str, Any]] = []
@@ -56,8 +67,7 @@ def score_run(run: RunId, layout: Layout) -> Path:
             path = folder.prediction(checkpoint, split)
             predictions = PredictionFile(read_predictions(path, queries, highlights), dataset.clip_length)
             rows += _score(path, predictions, queries, dataset, shared)
-    write_run_metrics(rows, folder.metrics)
-    return folder.metrics
+    return rows
 
 
 def rescore(setting: str, layout: Layout) -> Path:
@@ -127,7 +137,12 @@ def _score(
     return [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What a finished run says of itself.
+
+    Raises:
+        ResultsError: the run is not finished, or the file is unreadable.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
