@@ -36,6 +36,10 @@ ROUTINE = (
 """How messages begin that say the same every time."""
 
 
+COMMAND_FAILED = "CalledProcessError"
+"""In the message that precedes the one on the job whose command it is."""
+
+
 class LogHandler(LogHandlerBase):
     """Tells what is done, what runs and what failed; warnings and errors appear in Snakemake's words.
 
@@ -92,9 +96,7 @@ class LogHandler(LogHandlerBase):
             display.failed(record.jobid, record)
         elif event in UNTOLD:
             return
-        elif text := self._words.format(record):
-            if event is None and record.levelno <= INFO and text.startswith(ROUTINE):
-                return
+        elif (text := self._words.format(record)) and not _is_known(event, record.levelno, text):
             display.say(text)
 
     def close(self) -> None:
@@ -102,3 +104,10 @@ class LogHandler(LogHandlerBase):
         if getattr(self, "_display", None) is not None:
             self._display.close()
         super().close()
+
+
+def _is_known(event: LogEvent | None, level: int, text: str) -> bool:
+    """Whether a message says nothing that is not said anyway."""
+    if event == LogEvent.ERROR:
+        return text.startswith("RuleException:") and COMMAND_FAILED in text
+    return event is None and level <= INFO and text.startswith(ROUTINE)

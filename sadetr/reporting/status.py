@@ -221,10 +221,10 @@ def print_status(statuses: Sequence[RunStatus], layout: Layout, console: Console
 
 def _table(statuses: Sequence[RunStatus]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column(statuses[0].run.setting, overflow="fold")
+    table.add_column(statuses[0].run.setting, no_wrap=True, overflow="ellipsis")
     for name in ("state", "epoch", statuses[0].metric, "left"):
         table.add_column(name, justify="left" if name == "state" else "right", min_width=5)
-    table.add_column("device", no_wrap=True, overflow="ellipsis", max_width=28)
+    table.add_column("device", overflow="fold", max_width=28)
     for status in statuses:
         table.add_row(*_cells(status))
     return table
