@@ -97,7 +97,7 @@ class LogHandler(LogHandlerBase):
         elif event in UNTOLD:
             return
         elif (text := self._words.format(record)) and not _is_known(event, record.levelno, text):
-            display.say(text)
+            display.repeat(text)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

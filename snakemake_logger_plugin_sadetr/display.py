@@ -1,6 +1,7 @@
 """Two ways to show the board: lines in a log, and a part of the terminal that changes below them."""
 
 import atexit
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -83,7 +84,11 @@ class Display:
             self.say(f"verdict on {verdict}")
 
     def say(self, text: str, style: str = "") -> None:
-        """Add lines that stay."""
+        """Add lines of ours that stay."""
+        raise NotImplementedError
+
+    def repeat(self, text: str) -> None:
+        """Add Snakemake's own words as they are."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -109,8 +114,12 @@ class Lines(Display):
 
     def say(self, text: str, style: str = "") -> None:
         """Write lines; the first has the time of day."""
+        self.repeat(f"{time.strftime('%H:%M:%S')} {text}")
+
+    def repeat(self, text: str) -> None:
+        """Write lines."""
         with self._lock:
-            self._stream.write(f"{time.strftime('%H:%M:%S')} {text.strip(chr(10))}\n")
+            self._stream.write(f"{text}\n")
             self._stream.flush()
 
     def close(self) -> None:
@@ -123,7 +132,8 @@ class Lines(Display):
 
     def _beat(self) -> None:
         while not self._closed.wait(PACE):
-            with self._lock:
+            # Where nobody reads any more, the work goes on.
+            with self._lock, contextlib.suppress(OSError):
                 for job in self.board.running.values():
                     self._tell(job)
 
@@ -146,7 +156,11 @@ class Screen(Display):
     def say(self, text: str, style: str = "") -> None:
         """Print above what changes."""
         with self._lock:
-            self._console.print(Text(text.strip("\n"), style=style), soft_wrap=True)
+            self._console.print(Text(text, style=style), soft_wrap=True)
+
+    def repeat(self, text: str) -> None:
+        """Print above what changes."""
+        self.say(text)
 
     def close(self) -> None:
         """Take away what changes."""

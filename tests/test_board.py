@@ -1,5 +1,6 @@
 """What the logger plugin counts and says, without Snakemake."""
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from sadetr import progress
 from sadetr.progress import Progress
 from snakemake_logger_plugin_sadetr import board as board_module
 from snakemake_logger_plugin_sadetr.board import SHOWN_LINES, Board, Job, last_lines, read_verdict, status
+from snakemake_logger_plugin_sadetr.display import SILENCE, Lines, make_display
 
 
 @pytest.fixture
@@ -127,3 +129,33 @@ def test_the_last_verdict_is_found_by_the_logs_of_what_runs(tmp_path):
     assert board.verdict() is None
     board.started(job(1, log=str(tmp_path / "logs/train/x/y.log")))
     assert board.verdict() == "3 cells: 2 below, 1 missing"
+
+
+def test_a_log_tells_of_a_job_when_it_is_in_another_epoch_or_after_a_long_silence(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr("snakemake_logger_plugin_sadetr.display.time.monotonic", lambda: clock.value)
+    out = io.StringIO()
+    lines, started = Lines(Board(), out, with_logs=True), job(1, folder=tmp_path)
+
+    def told() -> list[str]:
+        lines._tell(started)
+        text, _, _ = out.getvalue(), out.seek(0), out.truncate()
+        return [line.partition(" ")[2] for line in text.splitlines()]
+
+    assert told() == []
+    reach(tmp_path, 1, 50.0)
+    assert told() == ["train a: epoch 2/10, 8 min left"]
+    assert told() == []
+    reach(tmp_path, 2, 100.0, best=7.0)
+    assert told() == ["train a: epoch 3/10, 7 min left, val mAP 7.00"]
+    clock.value += SILENCE
+    assert told() == ["train a: epoch 3/10, 6 min left, val mAP 7.00"]
+    lines.close()
+
+
+def test_a_log_is_no_terminal_whatever_variables_say(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = io.StringIO()
+    display = make_display(Board(), out, False, True)
+    display.planned({"train": 1, "total": 2})
+    display.close()
+    assert out.getvalue()[8:] == " 2 steps to do, 1 training among them\n"
