@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sadetr.configuration import resolve_dataset
 from sadetr.data.annotations import Query, read_annotations
@@ -17,7 +17,7 @@ from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.coverage import left_out
 from sadetr.evaluation.predictions import read_predictions
 from sadetr.evaluation.scorer import Scores, metrics_of, score
-from sadetr.evaluation.significance import contributions_of
+from sadetr.evaluation.significance import Contributions, contributions_of
 from sadetr.evaluation.units import PredictionFile, read_foreign_predictions
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
@@ -37,8 +37,30 @@ def score_run(run: RunId, layout: Layout) -> Path:
         ResultsError: the run is not finished.
         DataError: a prediction file does not fit the annotations.
     """
+    folder, scored = layout.run(run), scored_run(run, layout)
+    write_query_scores(scored.queries, folder.query_scores)
+    # Last: a run that has metrics is evaluated.
+    write_run_metrics(scored.rows, folder.metrics)
+    return folder.metrics
+
+
+class ScoredRun(NamedTuple):
+    """What :func:`score_run` writes."""
+
+    rows: list[dict[str, Any]]
+    """One per metric."""
+    queries: dict[tuple[str, str], tuple[list[Query], Contributions]]
+    """Checkpoint and split -> what every query adds."""
+
+
+def scored_run(run: RunId, layout: Layout) -> ScoredRun:
+    """Score the predictions of a run.
+
+    Raises:
+        As :func:`score_run`.
+    """
     folder = layout.run(run)
-    provenance = _read_provenance(folder.provenance)
+    provenance = read_provenance(folder.provenance)
     dataset = run_settings(run, layout.scale.reference).dataset
     annotations = layout.annotations(dataset)
     rows: list[dict[str, Any]] = []
@@ -65,10 +87,7 @@ def score_run(run: RunId, layout: Layout) -> Path:
             scores, metrics = _score(path, predictions, queries, dataset, shared)
             scored[checkpoint, split] = queries, contributions_of(scores)
             rows += metrics
-    write_query_scores(scored, folder.query_scores)
-    # Last: a run that has metrics is evaluated.
-    write_run_metrics(rows, folder.metrics)
-    return folder.metrics
+    return ScoredRun(rows, scored)
 
 
 def rescore(setting: str, layout: Layout) -> Path:
@@ -138,7 +157,12 @@ def _score(
     return scores, [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What a finished run says of itself.
+
+    Raises:
+        ResultsError: the run is not finished, or the file is unreadable.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
