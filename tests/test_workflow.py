@@ -122,6 +122,8 @@ def test_all_makes_every_table_figure_and_verdict(finished):
         for suffix in ("pdf", "svg", "png"):
             assert (finished.results / f"figures/{name}.{suffix}").stat().st_size
     assert "not comparable" in (finished.results / "comparison.csv").read_text()
+    typeset = (finished.results / "paper.tex").read_text()
+    assert all(file in typeset for file in ("tables/table1.tex", "tables/table4.tex", "figures/figure5.pdf"))
     metrics = pq.read_table(finished.results / "metrics.parquet").to_pandas()
     assert len(metrics[["method", "variant", "seed"]].drop_duplicates()) == finished.trained("*")
     assert set(metrics["split"]) == {"val", "test"}

@@ -50,6 +50,14 @@ def figure(
 
 
 @app.command()
+def paper(scale: Scale = "mini", results: Results = RESULTS) -> None:
+    """Write paper.tex: all rendered tables and figures as one LaTeX document."""
+    from sadetr.reporting.command import paper_command
+
+    print_paths(paper_command(load_scale(scale), results))
+
+
+@app.command()
 def comparison(scale: Scale = "mini", results: Results = RESULTS) -> None:
     """Write the verdict on every cell to comparison.csv, .md and .html."""
     from sadetr.reporting.command import comparison_command

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sadetr.documents.escaping import escape_latex, escape_markdown
+from sadetr.errors import SettingsError
 
 FOLDER = Path(__file__).with_name("templates")
 FORMATS = ("html", "markdown", "latex")
@@ -52,6 +53,7 @@ def environment(name: str) -> Environment:
     )
     made.filters["aligned"] = aligned
     made.filters["identifier"] = identifier
+    made.filters["path"] = path
     return made
 
 
@@ -74,5 +76,16 @@ def aligned(table: str) -> Markup:
 
 
 def identifier(name: str) -> Markup:
-    """A name that is safe in an anchor, a label of LaTeX or a path of ours; other characters become hyphens."""
+    """A name that is safe in an anchor of a page or a label of LaTeX; other characters become hyphens."""
     return Markup(re.sub(r"[^\w.:-]", "-", name, flags=re.ASCII))
+
+
+def path(name: str) -> Markup:
+    """A part of a file's path that LaTeX can read, as it is.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    if not name.isprintable() or set(name) & set('\\{}%#~^$&" '):
+        raise SettingsError(f"{name!r}: LaTeX cannot read a file of this name; use letters, digits, '_', '.' and '-'")
+    return Markup(name)
