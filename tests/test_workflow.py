@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sadetr.documents.templates import template_texts
 from sadetr.workflow import Workflow
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +113,14 @@ def test_a_feature_file_that_is_overwritten_in_place_is_checked_again(tmp_path):
     assert fingerprint(tmp_path / "link") == before
     (folder / "s13-d21.npz").write_bytes(b"another")
     assert fingerprint(tmp_path) != before
+
+
+def test_a_changed_template_renders_again(monkeypatch):
+    before = Workflow({}).fingerprints.rendering()
+    assert Workflow({}).fingerprints.rendering() == before
+    texts = template_texts()
+    monkeypatch.setattr("sadetr.fingerprints.template_texts", lambda: {**texts, "html/style.css": ""})
+    assert Workflow({}).fingerprints.rendering() != before
 
 
 def test_all_makes_every_table_figure_and_verdict(finished):

@@ -1,5 +1,4 @@
-"""The environments of the templates: in each of them every value is escaped on its way out, and an unknown name is an
-error.
+"""The environments of the templates: every value is escaped on its way out, and an unknown name is an error.
 
 HTML is escaped by Jinja's autoescaping. The other formats use the same machinery: what a template prints passes the
 format's own escaping first and is marked as escaped, so that nothing is escaped twice and nothing slips through.

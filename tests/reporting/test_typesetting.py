@@ -15,7 +15,7 @@ from sadetr.errors import ResultsError, SettingsError
 from sadetr.experiments import experiment_names, load_experiment
 from sadetr.reporting.command import figure_command, paper_command, table_command
 from sadetr.reporting.typesetting import render_paper
-from tests.documents.test_rendering import HOSTILE, one_table
+from tests.documents.hostile import HOSTILE, one_table
 
 from .conftest import GENERATED
 
