@@ -18,7 +18,6 @@ from sadetr.errors import SettingsError
 
 FOLDER = Path(__file__).with_name("templates")
 FORMATS = ("html", "markdown", "latex")
-_ALIGNMENT = re.compile(r":-+:?")
 _ESCAPES: dict[str, Callable[[str], str]] = {"html": escape, "markdown": escape_markdown, "latex": escape_latex}
 _DELIMITERS: dict[str, dict[str, str]] = {
     # Braces are LaTeX's own.
@@ -58,7 +57,7 @@ def environment(name: str) -> Environment:
 
 def template_texts() -> dict[str, str]:
     """Path below :data:`FOLDER` -> text, of every template and style sheet."""
-    files = (path for name in FORMATS for path in sorted((FOLDER / name).iterdir()))
+    files = (path for name in FORMATS for path in sorted((FOLDER / name).glob("[!.]*")))
     return {path.relative_to(FOLDER).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 
