@@ -59,7 +59,7 @@ def test_any_word_is_a_word_in_html_and_markdown(word):
     assert markdown_rows(render_markdown(document)) == [[word, f"{word}* / {word}", word]]
 
 
-@given(st.text(alphabet="\\&%$#_{}~^<>|*[]`'-?!ab 1±α✓"))
+@given(st.text(alphabet="\\&%$#_{}~^<>|*[]`'-?!ab 1±α✓†‡§¶‖"))
 def test_any_word_is_a_word_in_latex(word):
     assert latex_text(escape_latex(word)) == word
 
