@@ -78,6 +78,11 @@ class Layout:
         """Metrics of everything that was scored."""
         return self.folder / "metrics.parquet"
 
+    @property
+    def paper(self) -> Path:
+        """LaTeX document of all tables and figures."""
+        return self.folder / "paper.tex"
+
     def run(self, run: RunId) -> "RunFolder":
         """Files of a run."""
         return RunFolder(self.folder / "runs" / run.folder)

@@ -17,6 +17,7 @@ from sadetr.planning import PREPARED, TRAINED, check_removed, check_rescored
 from sadetr.reporting.chance import chance_files, load_chance
 from sadetr.reporting.published import LOGS, check_published, published_predictions
 from sadetr.reporting.requirements import check_compared, check_rendered
+from sadetr.reporting.typesetting import typeset_file
 from sadetr.settings import DatasetSettings
 
 OPTIONS = ("scale", "results", "data_root", "gpu_partition", "seeds")
@@ -164,6 +165,10 @@ class Workflow:
             ("tables", TABLE_FORMATS) if self.experiments[name].kind == "table" else ("figures", FIGURE_FORMATS)
         )
         return [self.folder / folder / f"{name}.{suffix}" for suffix in formats]
+
+    def typeset_inputs(self) -> list[Path]:
+        """Files of the tables and figures that the LaTeX document shows: those of ``all``."""
+        return [typeset_file(self.experiments[name], self.folder) for name in self.all]
 
     def names(self, kind: str) -> str:
         """Regular expression of the names of the ``table`` or ``figure`` experiments."""

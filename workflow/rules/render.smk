@@ -30,3 +30,18 @@ rule figure:
         fingerprint=lambda wildcards: flow.fingerprints.rendering(flow.published_inputs(wildcards.figure)),
     shell:
         "{PYTHON:q} -m sadetr figure {wildcards.figure:q} {flow.figure_arguments} > {log:q} 2>&1"
+
+
+# One LaTeX document of all tables and figures.
+rule paper:
+    input:
+        rendered=flow.typeset_inputs(),
+        sources=flow.sources(),
+    output:
+        f"{FOLDER}/paper.tex",
+    log:
+        f"{FOLDER}/logs/paper.log",
+    params:
+        fingerprint=flow.fingerprints.rendering(),
+    shell:
+        "{PYTHON:q} -m sadetr paper {flow.arguments} > {log:q} 2>&1"
