@@ -1,0 +1,18 @@
+"""What a user chooses by name; free of torch, because every command line reads it."""
+
+from enum import StrEnum
+
+
+class Sampling(StrEnum):
+    """Which 32 pictures of a clip SlowFast sees: HERO's, or some of the whole clip."""
+
+    hero = "hero"
+    uniform = "uniform"
+
+
+class Device(StrEnum):
+    """Where networks compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
