@@ -250,7 +250,7 @@ def test_a_video_that_starts_late_is_remarked(tmp_path):
         for stream, group in zip(streams, packets, strict=True):
             for packet in group:
                 packet.stream = stream
-        for packet in sorted(sum(packets, []), key=lambda each: each.dts * each.time_base):
+        for packet in sorted([*packets[0], *packets[1]], key=lambda each: each.dts * each.time_base):
             out.mux(packet)
     found = extract_video(path, {"clip": ClipExtractor(Reader(1), 2, CPU)})
     (warning,) = found.video.warnings
