@@ -10,7 +10,7 @@ from sadetr.cli.options import Setting, app
 from sadetr.cli.training import Gpus
 from sadetr.configuration import resolve_dataset
 from sadetr.errors import DataError
-from sadetr.extraction.choices import Device, Sampling
+from sadetr.extraction.choices import Device, Sampling, StreamName
 
 SHOWN = 20
 """Failures that are listed again at the end."""
@@ -71,3 +71,29 @@ def extract(
     if failures:
         more = f"; {len(failures) - SHOWN:,} more are in extraction.json" if len(failures) > SHOWN else ""
         raise DataError(f"{len(failures):,} files could not be made{more}. All others are there.")
+
+
+@app.command()
+def compare_features(
+    official: Annotated[Path, typer.Option(help="Folder of official features, with clip_features/ and the like.")],
+    own: Annotated[Path, typer.Option(help="Folder of extracted features, likewise.")],
+    stream: Annotated[
+        list[StreamName] | None, typer.Option(help="May be repeated. Default: all that both folders have.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Files per stream that are compared at most.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
+) -> None:
+    """Say how close extracted features come to official ones; the exit code is 1 if a stream fails."""
+    from json import dumps
+
+    from sadetr.extraction.comparison import KINDS, folders_of, measure
+    from sadetr.extraction.verdicts import as_json, judge, print_verdicts
+    from sadetr.files import atomic_write_text
+
+    folders = folders_of(official, own, [name.value for name in stream or []])
+    measured = {name: measure(KINDS[name], *pair, limit) for name, pair in folders.items()}
+    verdicts = judge(measured)
+    if json is not None:
+        atomic_write_text(json, dumps(as_json(measured, verdicts), indent=1, ensure_ascii=False) + "\n")
+    print_verdicts(measured, verdicts)
+    raise typer.Exit(1 if any(verdict.word == "fail" for verdict in verdicts.values()) else 0)

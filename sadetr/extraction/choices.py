@@ -16,3 +16,11 @@ class Device(StrEnum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class StreamName(StrEnum):
+    """Streams that can be compared with official files."""
+
+    clip = "clip"
+    slowfast = "slowfast"
+    text = "text"
