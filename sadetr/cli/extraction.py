@@ -9,7 +9,7 @@ import typer
 from sadetr.cli.options import Setting, app
 from sadetr.cli.training import Gpus
 from sadetr.configuration import resolve_dataset
-from sadetr.errors import DataError
+from sadetr.errors import DataError, SettingsError
 from sadetr.extraction.choices import Device, Sampling, StreamName
 
 SHOWN = 20
@@ -31,6 +31,9 @@ def extract(
     scale: Annotated[str, typer.Option(help="Scale whose settings hold: paper, or the path of a file.")] = "paper",
     device: Annotated[Device, typer.Option(help="Where networks compute.")] = Device.auto,
     gpus: Gpus = 0,
+    record: Annotated[
+        Path | None, typer.Option(help="For one stream: also write its record here, once all its files are made.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Videos that are decoded at the same time.")] = 2,
     clip_weights: Annotated[Path | None, typer.Option(help="ViT-B-32.pt; default: fetched from OpenAI.")] = None,
     slowfast_weights: Annotated[
@@ -48,11 +51,15 @@ def extract(
     ] = Sampling.hero,
 ) -> None:
     """Make the official features from raw videos and sentences; continues where an earlier run stopped."""
+    from sadetr.data.extracted import FILE
     from sadetr.extraction.command import extract
     from sadetr.extraction.streams import Options
+    from sadetr.files import atomic_write_bytes
     from sadetr.training.devices import claimed_device
 
-    with claimed_device(device, allotted=gpus, option="--device") as claimed:
+    if record is not None and len(stream or []) != 1:
+        raise SettingsError("--record is of one stream: name it with --stream")
+    with claimed_device(device.value, allotted=gpus, option="--device") as claimed:
         options = Options(
             root=data_root,
             videos=videos,
@@ -71,6 +78,8 @@ def extract(
     if failures:
         more = f"; {len(failures) - SHOWN:,} more are in extraction.json" if len(failures) > SHOWN else ""
         raise DataError(f"{len(failures):,} files could not be made{more}. All others are there.")
+    if record is not None:
+        atomic_write_bytes(record, (outcomes[0].folder / FILE).read_bytes())
 
 
 @app.command()

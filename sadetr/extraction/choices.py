@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+IMPORTED = "vgg"
+"""Name of the stream whose published rows are imported; no network makes it."""
+
 
 class Sampling(StrEnum):
     """Which 32 pictures of a clip SlowFast sees: HERO's, or some of the whole clip."""

@@ -2,20 +2,16 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sadetr.data.places import check_names
 from sadetr.data.preparation import read_queries, video_durations
 from sadetr.errors import SettingsError
 from sadetr.extraction.extractors import make_exact
 from sadetr.extraction.making import Outcome, make_files
-from sadetr.extraction.streams import TEXT, Options, Stream, text_stream, video_stream
-from sadetr.settings import DatasetSettings, TokenFiles
-
-
-def stream_names(dataset: DatasetSettings) -> list[str]:
-    """Streams of a setting that are files of their own: word vectors are no such stream."""
-    text = [TEXT] if isinstance(dataset.text_stream, TokenFiles) else []
-    return [stream.name for stream in dataset.video_streams] + text
+from sadetr.extraction.streams import Options, Stream, text_stream, video_stream
+from sadetr.settings import DatasetSettings
+from sadetr.stream_settings import SENTENCES
 
 
 def extract(dataset: DatasetSettings, names: Sequence[str], options: Options, workers: int) -> list[Outcome]:
@@ -33,10 +29,11 @@ def extract(dataset: DatasetSettings, names: Sequence[str], options: Options, wo
             in the outcome.
         ResultsError: the feature folder cannot be written.
     """
-    known = stream_names(dataset)
+    known = list(dataset.feature_folders)
     for name in names:
         if name not in known:
             raise SettingsError(f"--stream {name}: {dataset.name} has no such stream; it has {', '.join(known)}")
+    options = _of_setting(options, dataset.name)
     folder = options.root / "annotations" / dataset.annotations_in
     queries = read_queries(
         {split: folder / file for split, file in dataset.annotations.items()}, dataset.annotation_rules
@@ -45,7 +42,7 @@ def extract(dataset: DatasetSettings, names: Sequence[str], options: Options, wo
     vids = list(video_durations(queries))
 
     def stream_of(name: str) -> Stream:
-        if name == TEXT:
+        if name == SENTENCES:
             return text_stream(dataset.text_stream, queries, options)
         (stream,) = (stream for stream in dataset.video_streams if stream.name == name)
         return video_stream(dataset, stream, vids, options)
@@ -58,6 +55,12 @@ def extract(dataset: DatasetSettings, names: Sequence[str], options: Options, wo
         outcomes.append(make_files(place, stream.made_with, stream.items, name, workers))
         print(_summary(name, outcomes[-1]), file=sys.stderr, flush=True)
     return outcomes
+
+
+def _of_setting(options: Options, setting: str) -> Options:
+    """Options whose folder of videos is the setting's own below it, where there is one."""
+    own = None if options.videos is None else options.videos / setting
+    return options if own is None or not own.is_dir() else replace(options, videos=own)
 
 
 def _summary(name: str, outcome: Outcome) -> str:

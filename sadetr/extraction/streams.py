@@ -14,7 +14,7 @@ import torch
 from sadetr.data.annotations import Query
 from sadetr.errors import DataError, SettingsError
 from sadetr.extraction import published, vgg, weights
-from sadetr.extraction.choices import Sampling
+from sadetr.extraction.choices import IMPORTED, Sampling
 from sadetr.extraction.decoding import decoder_version
 from sadetr.extraction.extractors import (
     MAX_TOKENS,
@@ -29,11 +29,9 @@ from sadetr.extraction.published import Found, Published
 from sadetr.extraction.tokenizer import Tokenizer
 from sadetr.extraction.videos import find_videos
 from sadetr.settings import DatasetSettings
-from sadetr.stream_settings import TokenFiles, VideoStream
+from sadetr.stream_settings import SENTENCES, TokenFiles, VideoStream
 
 CPU = torch.device("cpu")
-TEXT = "text"
-"""Name of the stream of sentences."""
 DOWNLOADS = "downloads"
 """Folder of fetched files below the data root."""
 
@@ -118,10 +116,10 @@ def video_stream(dataset: DatasetSettings, stream: VideoStream, vids: Videos, op
     """
     if options.videos is None:
         raise SettingsError(f"stream {stream.name!r} is made from videos: name their folder with --videos DIR")
-    if stream.name == vgg.STREAM:
+    if stream.name == IMPORTED:
         return _imported(stream, vids, options.videos)
     if stream.name not in EXTRACTORS:
-        known = ", ".join((*EXTRACTORS, vgg.STREAM, TEXT))
+        known = ", ".join((*EXTRACTORS, IMPORTED, SENTENCES))
         raise SettingsError(f"stream {stream.name!r} of {dataset.name}: nothing here makes it; known: {known}")
     files = find_videos(options.videos, vids)
     version = decoder_version()
@@ -146,7 +144,7 @@ def text_stream(stream: TokenFiles, queries: Iterable[Query], options: Options) 
     words = options.obtain(published.VOCABULARY, options.vocabulary)
     tokenizer = Tokenizer.read(words.path)
     encoder = SentenceEncoder(weights.text_tower(found.path), tokenizer, options.device, options.max_tokens)
-    _check_width(TEXT, encoder.width, stream.width)
+    _check_width(SENTENCES, encoder.width, stream.width)
     made_with = {
         "network": "CLIP ViT-B/32, text",
         "weights": found.record,
@@ -157,7 +155,7 @@ def text_stream(stream: TokenFiles, queries: Iterable[Query], options: Options) 
         Item(str(query.qid), f"{stream.prefix}{query.qid}.npz", partial(_sentence, stream, encoder, query, options))
         for query in queries
     ]
-    return Stream(TEXT, stream.directory, made_with, items)
+    return Stream(SENTENCES, stream.directory, made_with, items)
 
 
 def _imported(stream: VideoStream, vids: Videos, folder: Path) -> Stream:

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from sadetr.disguise import TEXT, disguise
 from sadetr.errors import DataError
 
-STREAM = "vgg"
-"""Name of the stream in a benchmark setting."""
 STEP = 4
 """Frames from one file to the next: 1/6 s."""
 

@@ -14,6 +14,7 @@ from sadetr.errors import ResultsError
 from sadetr.extraction.archives import read_caffe2, read_script
 from sadetr.extraction.clip import ImageTower, TextTower
 from sadetr.extraction.slowfast import BLOCKS, SlowFast
+from sadetr.installation import document
 from sadetr.models.weights import read_official
 
 Tensors = dict[str, Tensor]
@@ -65,7 +66,7 @@ def _filled(path: Path, tensors: Mapping[str, Tensor], build: Callable[[Tensors]
     try:
         network = build(tensors)
     except (LookupError, ValueError, RuntimeError) as error:
-        raise ResultsError(f"{path}: holds no {what}; name the file that docs/extraction.md asks for") from error
+        raise ResultsError(f"{path}: holds no {what}; see {document('extraction.md')}") from error
     state = network.state_dict()
     counters = {name for name in state if name.endswith("num_batches_tracked")}
     for name in state.keys() - counters:

@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+from sadetr.configuration import load_scale
 from sadetr.data import extracted
 from sadetr.data.preparation import prepare
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, ResultsError, SettingsError
 from sadetr.extraction.command import extract
 from sadetr.extraction.streams import Options
-from sadetr.settings import DatasetSettings, FeatureSettings, VideoStream
+from sadetr.settings import DatasetSettings, FeatureSettings, VideoStream, WordVectors
+from sadetr.verification.checks import check_data
 from tests.extraction import networks
 from tests.extraction.conftest import FRAMES, options_for, write_annotations
 
@@ -282,6 +284,18 @@ def test_preparation_refuses_mixed_folders(whole, dataset, tmp_path, stream, how
     assert not (tmp_path / "store").exists()
 
 
+def test_the_data_check_names_mixed_folders(whole, dataset, tmp_path):
+    def findings(root: Path) -> list[tuple[str, str]]:
+        report = check_data(dataset, load_scale("paper"), root, None, tmp_path / "store", quick=False)
+        return [(finding.severity, finding.what) for finding in report.findings if "extract" in finding.what]
+
+    root = Path(shutil.copytree(whole, tmp_path / "data"))
+    assert ("note", "stream 'clip': extracted here by CLIP ViT-B/32, image") in findings(root)
+    file = root / "features/small" / CLIP / "a.npz"
+    np.savez(file, features=np.ones((3, networks.WIDTH), np.float16))
+    assert ("error", "stream 'clip': extracted and other feature files are mixed") in findings(root)
+
+
 def test_two_videos_of_one_name_are_refused(material, dataset, data_root, tmp_path):
     videos = Path(shutil.copytree(material / "videos", tmp_path / "videos"))
     shutil.copy(videos / "a.mp4", videos / "a.mkv")
@@ -302,10 +316,10 @@ def test_two_extractions_do_not_share_a_folder(options, dataset, data_root):
 
 
 def test_word_vectors_are_no_stream(options, dataset):
-    from sadetr.extraction.command import stream_names
-    from sadetr.settings import WordVectors
-
-    assert stream_names(dataset.model_copy(update={"text_stream": WordVectors()})) == ["slowfast", "clip"]
+    words = dataset.model_copy(update={"text_stream": WordVectors()})
+    assert list(words.feature_folders) == ["slowfast", "clip"]
+    with pytest.raises(SettingsError, match="--stream text: small has no such stream"):
+        extract(words, ["text"], options, 1)
 
 
 def frames_of(folder: Path, vid: str, count: int, width: int, step: int = 4) -> np.ndarray:
