@@ -212,8 +212,11 @@ def _continued(folder: Path, made_with: dict[str, Any]) -> Extraction:
     extraction = extracted.read(folder)
     if extraction is None:
         extraction = Extraction(made_with)
-    elif extraction.made_with != made_with:
-        other = [key for key in {**extraction.made_with, **made_with} if _differ(key, extraction.made_with, made_with)]
+    elif other := [
+        key
+        for key in {**extraction.made_with, **made_with}
+        if _identity(extraction.made_with.get(key)) != _identity(made_with.get(key))
+    ]:
         raise DataError(
             f"{folder / extracted.FILE}: the files here were made with {extraction.made_with.get(other[0])!r} as "
             f"{other[0]!r}, and now it is {made_with.get(other[0])!r}. Move the folder away, or use the same again."
@@ -223,8 +226,9 @@ def _continued(folder: Path, made_with: dict[str, Any]) -> Extraction:
     return extraction
 
 
-def _differ(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return one.get(key) != other.get(key)
+def _identity(value: Any) -> Any:
+    """What decides on the files' content: of weights their checksum, whatever the file is called."""
+    return value["sha256"] if isinstance(value, dict) and "sha256" in value else value
 
 
 def _fold(folder: Path, extraction: Extraction) -> None:

@@ -144,7 +144,7 @@ def print_verdicts(measured: Mapping[str, Measured], verdicts: Mapping[str, Verd
             name,
             f"{found.files:,}" + (f" ({found.missing:,} missing)" if found.missing else ""),
             f"{differences[0]:,} / {one:,} / {found.files - differences[0] - one:,}",
-            ", ".join(found.dtypes),
+            ", ".join(" / ".join(dict.fromkeys(pair.split(" / "))) for pair in found.dtypes),
             f"{cosine['median']:.4f}, {cosine['lowest 5 %']:.4f}",
             f"{centred['median']:.4f}" if centred else "–",
             f"{ratio['median']:.3f}" if ratio else "–",

@@ -246,6 +246,14 @@ def test_other_weights_do_not_continue_a_folder(options, dataset, data_root, tmp
     assert finished(data_root) == before
 
 
+def test_the_same_weights_under_another_name_continue(options, dataset, data_root, tmp_path):
+    extract(dataset, ["clip"], options, 1)
+    (data_root / "features/small" / CLIP / "a.npz").unlink()
+    renamed = Path(shutil.copy(options.clip_weights, tmp_path / "renamed.pt"))
+    (outcome,) = extract(dataset, ["clip"], replace(options, clip_weights=renamed), 1)
+    assert (outcome.made, outcome.kept) == (1, 3)
+
+
 def test_downloaded_files_are_not_touched(options, dataset, data_root):
     foreign = data_root / "features/small" / CLIP / "a.npz"
     foreign.parent.mkdir(parents=True)
