@@ -151,7 +151,7 @@ def _library():
     try:
         import av
     except ImportError as error:
-        raise SettingsError("decoding videos needs PyAV: pip install 'sadetr[extract]'") from error
+        raise SettingsError("decoding videos needs PyAV, of the optional extra 'extract': pip install av") from error
     av.logging.set_level(av.logging.PANIC)
     return av
 

@@ -114,6 +114,6 @@ def _libraries():
         import regex
     except ImportError as error:
         raise SettingsError(
-            f"CLIP's tokenizer needs {error.name}, which is not installed: pip install 'sadetr[extract]'"
+            f"CLIP's tokenizer needs {error.name}, of the optional extra 'extract': pip install ftfy regex"
         ) from error
     return ftfy.fix_text, regex.compile(PATTERN, regex.IGNORECASE).findall

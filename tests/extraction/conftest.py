@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sadetr.extraction.command import extract
 from sadetr.extraction.streams import Options
 from sadetr.settings import DatasetSettings, TokenFiles, VideoStream
 from tests.extraction import networks
@@ -15,6 +16,25 @@ SENTENCES = ("The cat and the thing", "a cat thing, and the cat &amp; the king",
 FRAMES = {"a": 190, "part/b": 150, "c": 151, "d": 200}
 """Video -> frames of 30 per second."""
 SPLITS = {"train": ("a", "part/b"), "val": ("c",), "test": ("d",)}
+
+
+SCALE = f"""
+extends: paper
+label: "features of random networks: not comparable with the paper"
+data: official
+execution: {{device: cpu}}
+settings:
+  qvhighlights:
+    dataset:
+      annotations: {{train: train.jsonl, val: val.jsonl, test: test.jsonl}}
+      saliency: window
+      highlights: false
+      video_streams:
+        - {{name: slowfast, directory: slowfast_features, width: 288}}
+        - {{name: clip, directory: clip_features, width: {networks.WIDTH}}}
+      text_stream: {{kind: files, width: {networks.WIDTH}}}
+"""
+"""The small setting in place of QVHighlights."""
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +104,13 @@ def options_for(material: Path, root: Path, **others) -> Options:
         "accept_others": True,
     }
     return Options(root, **{**values, **others})
+
+
+@pytest.fixture(scope="session")
+def whole(material, dataset, tmp_path_factory) -> Path:
+    """A data root with all features, made in one go; not to be changed."""
+    pytest.importorskip("ftfy", reason="ftfy is not installed (extra 'extract')")
+    root = tmp_path_factory.mktemp("whole") / "data"
+    write_annotations(root / "annotations" / "small")
+    extract(dataset, [], options_for(material, root), 2)
+    return root

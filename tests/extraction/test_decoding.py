@@ -184,23 +184,37 @@ def test_scaling_truncates_the_longer_side():
     assert scaled_size(320, 240) == (298, 224)
 
 
-def test_scaling_is_bilinear_and_the_crop_exact(tmp_path):
-    """Columns brighten from left to right: a bilinear enlargement is the line itself, and shows where the crop is."""
-    av = pytest.importorskip("av")
-    width, height = 299, 224
-    path = tmp_path / "ramp.mkv"
+def write_still(path: Path, picture: np.ndarray) -> Path:
+    """A video that shows one picture, (height, width) of grey levels, without loss."""
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
+    height, width = picture.shape
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=30)
         stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
-        ramp = np.broadcast_to((np.arange(width) * 255 // width).astype(np.uint8)[None, :, None], (height, width, 3))
         for number in range(3):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(ramp), "rgb24").reformat(format="bgr0")
+            grey = np.repeat(picture.astype(np.uint8)[:, :, None], 3, axis=2)
+            frame = av.VideoFrame.from_ndarray(grey, "rgb24").reformat(format="bgr0")
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    picture = next(pictures(probe(path), Fraction(30)))
-    # 299 columns stay as they are; the crop begins at int(75 / 2).
-    assert np.array_equal(picture[:, :, 0], ramp[:, 37 : 37 + 224, 0])
+    return path
+
+
+def test_the_crop_begins_at_the_truncated_half(tmp_path):
+    # 299 columns stay as they are, each a little brighter than the one before.
+    ramp = np.broadcast_to(np.arange(299) * 255 // 299, (224, 299))
+    picture = next(pictures(probe(write_still(tmp_path / "a.mkv", ramp)), Fraction(30)))
+    assert np.array_equal(picture[:, :, 0], ramp[:, 37 : 37 + 224])
+
+
+def test_scaling_is_bilinear(tmp_path):
+    # Bicubic scaling would overshoot on both sides of an edge.
+    edge = np.where(np.arange(112) < 56, 64, 192) * np.ones((112, 1))
+    picture = next(pictures(probe(write_still(tmp_path / "a.mkv", edge)), Fraction(30)))
+    assert (picture.min(), picture.max()) == (64, 192)
+    between = np.unique(picture[0, :, 0])
+    assert len(between) == 4
+    np.testing.assert_allclose(between[1:3], [64 + 128 / 4, 64 + 128 * 3 / 4], atol=1)
 
 
 def rotated(path: Path) -> Path:
@@ -238,7 +252,7 @@ def test_times_count_from_the_containers_start(tmp_path):
 
 
 def test_a_video_that_starts_late_is_remarked(tmp_path):
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
     sound, picture = write_sound(tmp_path / "s.mka", 5), write_video(tmp_path / "v.mkv", 130)
     path = tmp_path / "a.mkv"
     with av.open(str(sound)) as one, av.open(str(picture)) as two, av.open(str(path), "w") as out:
@@ -324,6 +338,6 @@ def test_features_of_the_networks_in_half_precision(videos):
 
 
 def test_addresses_are_no_files(tmp_path):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
     with pytest.raises(DataError, match="No such file"):
         probe(Path("http://127.0.0.1:9/a.mp4"))

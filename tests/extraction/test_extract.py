@@ -12,49 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from typer.testing import CliRunner
 
-from sadetr.configuration import load_scale
+from sadetr.cli.options import app
 from sadetr.data import extracted
-from sadetr.data.preparation import prepare
-from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, ResultsError, SettingsError
 from sadetr.extraction.command import extract
-from sadetr.extraction.streams import Options
-from sadetr.settings import DatasetSettings, FeatureSettings, VideoStream, WordVectors
-from sadetr.verification.checks import check_data
+from sadetr.settings import VideoStream, WordVectors
 from tests.extraction import networks
-from tests.extraction.conftest import FRAMES, options_for, write_annotations
+from tests.extraction.conftest import FRAMES, SCALE, options_for
+from tests.extraction.folders import CLIP, SLOWFAST, TEXT, arrays, contents, finished
 
 pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
 pytest.importorskip("ftfy", reason="ftfy is not installed (extra 'extract')")
 pytest.importorskip("regex", reason="regex is not installed (extra 'extract')")
-
-CLIP, SLOWFAST, TEXT = "clip_features", "slowfast_features", "clip_text_features"
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    folder = root / "features"
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
-
-
-def finished(root: Path) -> dict[str, bytes]:
-    """All files but the lock."""
-    return {name: content for name, content in contents(root).items() if not name.endswith(".extraction.lock")}
-
-
-@pytest.fixture(scope="module")
-def whole(material, dataset, tmp_path_factory) -> Path:
-    """A data root with all features, made in one go; not to be changed."""
-    root = tmp_path_factory.mktemp("whole") / "data"
-    write_annotations(root / "annotations" / "small")
-    extract(dataset, [], options_for(material, root), 2)
-    return root
-
-
-def arrays(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as content:
-        return dict(content)
 
 
 def test_the_layout_is_the_official_one(whole):
@@ -86,13 +57,6 @@ def test_the_record_says_what_the_files_were_made_from(whole, material):
     record = json.loads((whole / "features/small" / CLIP / extracted.FILE).read_text())
     assert record["made_with"]["weights"]["is"] == "not the official file"
     assert record["failed"] == {}
-
-
-def test_preparation_takes_the_files_and_keeps_what_made_them(whole, dataset, tmp_path):
-    prepare(dataset, FeatureSettings(), whole, tmp_path / "store")
-    store = FeatureStore.open(tmp_path / "store")
-    assert set(store.manifest["extracted"]) == {CLIP, SLOWFAST, TEXT}
-    assert store.manifest["extracted"][CLIP]["network"].startswith("CLIP")
 
 
 def test_again_makes_nothing(whole, material, dataset):
@@ -200,6 +164,47 @@ def test_progress_says_the_time_left(options, dataset, capsys):
     assert lines[-1].startswith("text: 4 made, 0 there already, 0 failed: ")
 
 
+def command(material: Path, data_root: Path, tmp_path: Path, *words: str):
+    """The command itself, for the small setting as a scale has it."""
+    (data_root / "annotations" / "small").rename(data_root / "annotations" / "qvhighlights")
+    (tmp_path / "own.yaml").write_text(SCALE)
+    weights = {"--clip-weights": "clip.pt", "--slowfast-weights": "slowfast.pkl", "--bpe": "words.txt.gz"}
+    given = [part for option, name in weights.items() for part in (option, str(material / "weights" / name))]
+    settings = ["--setting", "qvhighlights", "--scale", str(tmp_path / "own.yaml"), "--data-root", str(data_root)]
+    videos = ["--videos", str(material / "videos"), "--device", "cpu", "--other-weights"]
+    return CliRunner().invoke(app, ["extract", *settings, *videos, *given, *words])
+
+
+def test_the_command_writes_a_record_where_it_is_asked(material, whole, data_root, tmp_path):
+    done = command(material, data_root, tmp_path, "--stream", "clip", "--record", str(tmp_path / "record.json"))
+    assert done.exit_code == 0, done.exception
+    folder = data_root / "features/qvhighlights" / CLIP
+    assert (tmp_path / "record.json").read_bytes() == (folder / extracted.FILE).read_bytes()
+    assert (folder / "a.npz").read_bytes() == (whole / "features/small" / CLIP / "a.npz").read_bytes()
+
+
+def test_the_command_fails_where_a_video_did(material, data_root, tmp_path):
+    annotations = data_root / "annotations" / "small" / "test.jsonl"
+    annotations.write_text(annotations.read_text().replace('"d"', '"absent"'))
+    done = command(material, data_root, tmp_path, "--stream", "clip", "--record", str(tmp_path / "record.json"))
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception) == "1 files could not be made. All others are there."
+    assert not (tmp_path / "record.json").exists()
+    assert len(list((data_root / "features").rglob("*.npz"))) == 3
+
+
+def test_a_record_is_of_one_stream(material, data_root, tmp_path):
+    done = command(material, data_root, tmp_path, "--record", str(tmp_path / "record.json"))
+    assert isinstance(done.exception, SettingsError)
+
+
+def test_videos_of_several_settings_may_lie_in_folders_of_their_names(whole, material, dataset, data_root, tmp_path):
+    shutil.copytree(material / "videos", tmp_path / "videos" / "small")
+    extract(dataset, ["clip"], options_for(material, data_root, videos=tmp_path / "videos"), 1)
+    name = f"small/{CLIP}/a.npz"
+    assert finished(data_root)[name] == finished(whole)[name]
+
+
 REFUSED = {
     "an unknown stream": ({}, "audio", SettingsError, "has no such stream; it has slowfast, clip, text"),
     "no videos": ({"videos": None}, "clip", SettingsError, "--videos DIR"),
@@ -235,75 +240,6 @@ def test_a_stream_that_nothing_makes_is_named(options, dataset):
         extract(other, ["i3d"], options, 1)
 
 
-def test_other_weights_do_not_continue_a_folder(options, dataset, data_root, tmp_path):
-    extract(dataset, ["clip"], options, 1)
-    before = finished(data_root)
-    other = networks.write_clip(tmp_path / "other.pt", {**networks.clip_tensors(), "logit_scale": torch.zeros(())})
-    (data_root / "features/small" / CLIP / "a.npz").rename(tmp_path / "a.npz")
-    with pytest.raises(DataError, match=r"were made with .*clip\.pt.* as 'weights', and now it is .*other\.pt"):
-        extract(dataset, ["clip"], replace(options, clip_weights=other), 1)
-    (tmp_path / "a.npz").rename(data_root / "features/small" / CLIP / "a.npz")
-    assert finished(data_root) == before
-
-
-def test_the_same_weights_under_another_name_continue(options, dataset, data_root, tmp_path):
-    extract(dataset, ["clip"], options, 1)
-    (data_root / "features/small" / CLIP / "a.npz").unlink()
-    renamed = Path(shutil.copy(options.clip_weights, tmp_path / "renamed.pt"))
-    (outcome,) = extract(dataset, ["clip"], replace(options, clip_weights=renamed), 1)
-    assert (outcome.made, outcome.kept) == (1, 3)
-
-
-def test_downloaded_files_are_not_touched(options, dataset, data_root):
-    foreign = data_root / "features/small" / CLIP / "a.npz"
-    foreign.parent.mkdir(parents=True)
-    np.savez(foreign, features=np.ones((3, 32), np.float16))
-    before = foreign.read_bytes()
-    with pytest.raises(DataError, match=r"a\.npz: was not extracted here"):
-        extract(dataset, ["clip"], options, 1)
-    assert {name for name in contents(data_root) if not name.endswith(".lock")} == {f"small/{CLIP}/a.npz"}
-    assert foreign.read_bytes() == before
-
-
-@pytest.mark.parametrize("stream", [CLIP, TEXT])
-@pytest.mark.parametrize("how", ["another content", "one more", "damaged record", "unfinished"])
-def test_preparation_refuses_mixed_folders(whole, dataset, tmp_path, stream, how):
-    root = Path(shutil.copytree(whole, tmp_path / "data"))
-    folder = root / "features/small" / stream
-    name = "a.npz" if stream == CLIP else "qid0.npz"
-    message = {
-        "another content": rf"{name}: is not the file that extraction\.json lists \(1 such",
-        "one more": rf"{name}: is not in extraction\.json \(1 files are not\): it comes from elsewhere",
-        "damaged record": r"extraction\.json: the record of extracted features cannot be read",
-        "unfinished": rf"{name}: is not in extraction\.json .*was not finished",
-    }[how]
-    if how == "another content":
-        np.savez(folder / name, **{key: values + 1 for key, values in arrays(folder / name).items()})
-    elif how == "damaged record":
-        (folder / extracted.FILE).write_text('{"made_with": {}')
-    else:
-        record = extracted.read(folder)
-        del record.files[name]
-        record.write(folder)
-    if how == "unfinished":
-        (folder / extracted.JOURNAL).touch()
-    with pytest.raises(DataError, match=message):
-        prepare(dataset, FeatureSettings(), root, tmp_path / "store")
-    assert not (tmp_path / "store").exists()
-
-
-def test_the_data_check_names_mixed_folders(whole, dataset, tmp_path):
-    def findings(root: Path) -> list[tuple[str, str]]:
-        report = check_data(dataset, load_scale("paper"), root, None, tmp_path / "store", quick=False)
-        return [(finding.severity, finding.what) for finding in report.findings if "extract" in finding.what]
-
-    root = Path(shutil.copytree(whole, tmp_path / "data"))
-    assert ("note", "stream 'clip': extracted here by CLIP ViT-B/32, image") in findings(root)
-    file = root / "features/small" / CLIP / "a.npz"
-    np.savez(file, features=np.ones((3, networks.WIDTH), np.float16))
-    assert ("error", "stream 'clip': extracted and other feature files are mixed") in findings(root)
-
-
 def test_two_videos_of_one_name_are_refused(material, dataset, data_root, tmp_path):
     videos = Path(shutil.copytree(material / "videos", tmp_path / "videos"))
     shutil.copy(videos / "a.mp4", videos / "a.mkv")
@@ -328,54 +264,3 @@ def test_word_vectors_are_no_stream(options, dataset):
     assert list(words.feature_folders) == ["slowfast", "clip"]
     with pytest.raises(SettingsError, match="--stream text: small has no such stream"):
         extract(words, ["text"], options, 1)
-
-
-def frames_of(folder: Path, vid: str, count: int, width: int, step: int = 4) -> np.ndarray:
-    rows = np.abs(np.random.default_rng(0).normal(size=(count, width))).astype(np.float32)
-    (folder / vid).mkdir(parents=True)
-    for number, row in enumerate(rows):
-        text = " ".join(f"{value:.6g}" for value in row)
-        (folder / vid / f"{vid}-{1 + step * number:06d}.txt").write_text(text)
-    return rows
-
-
-@pytest.fixture
-def vgg(dataset) -> DatasetSettings:
-    stream = VideoStream(name="vgg", directory="vgg_features/rgb_features", width=6, suffix=".npy")
-    return dataset.model_copy(update={"video_streams": [stream], "clip_length": 0.166666})
-
-
-def vgg_options(root: Path, folder: Path) -> Options:
-    return Options(root, videos=folder)
-
-
-def test_vgg_text_files_become_rows(vgg, data_root, tmp_path):
-    folder = tmp_path / "Charades_v1_features_rgb"
-    rows = {vid: frames_of(folder, vid, count, 6) for vid, count in (("a", 11), ("c", 1), ("d", 3))}
-    (outcome,) = extract(vgg, ["vgg"], vgg_options(data_root, folder), 2)
-    assert (outcome.made, set(outcome.failed)) == (3, {"part/b"})
-    for vid, expected in rows.items():
-        found = np.load(data_root / "features/small/vgg_features/rgb_features" / f"{vid}.npy", allow_pickle=False)
-        assert (found.dtype, found.shape) == (np.float32, expected.shape)
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda folder: (folder / "a-000005.txt").unlink(), r"a-000009\.txt: comes where frame 5 should"),
-        (lambda folder: (folder / "a-000005.txt").write_text("1 2 3"), r"a-000005\.txt: holds 3 numbers, expected 6"),
-        (lambda folder: (folder / "a-000005.txt").write_text("1 2 3 4 5 x"), r"a-000005\.txt: holds no numbers"),
-        (lambda folder: (folder / "a-000005.txt").write_text("1 2 3 4 5 nan"), r"a-000005\.txt: holds NaN"),
-        (lambda folder: [file.unlink() for file in folder.iterdir()], "holds no frame a-<number>"),
-        (shutil.rmtree, "cannot be read"),
-    ],
-)
-def test_damaged_vgg_folders_are_named(vgg, data_root, tmp_path, change, message):
-    folder = tmp_path / "rgb"
-    frames_of(folder, "a", 4, 6)
-    change(folder / "a")
-    (outcome,) = extract(vgg, ["vgg"], vgg_options(data_root, folder), 1)
-    assert outcome.made == 0
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(outcome.failed["a"])

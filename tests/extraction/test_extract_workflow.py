@@ -10,8 +10,7 @@ import pytest
 from sadetr.errors import SettingsError
 from sadetr.extraction.published import CLIP, SLOWFAST, VOCABULARY
 from sadetr.workflow import Workflow
-from tests.extraction import networks
-from tests.extraction.conftest import write_annotations
+from tests.extraction.conftest import SCALE, write_annotations
 from tests.test_workflow import Checkout
 from tests.test_workflow_start import planned, start
 
@@ -19,22 +18,6 @@ pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
 pytest.importorskip("ftfy", reason="ftfy is not installed (extra 'extract')")
 pytestmark = pytest.mark.workflow
 
-SCALE = f"""
-extends: paper
-label: "features of random networks: not comparable with the paper"
-data: official
-execution: {{device: cpu}}
-settings:
-  qvhighlights:
-    dataset:
-      annotations: {{train: train.jsonl, val: val.jsonl, test: test.jsonl}}
-      saliency: window
-      highlights: false
-      video_streams:
-        - {{name: slowfast, directory: slowfast_features, width: 288}}
-        - {{name: clip, directory: clip_features, width: {networks.WIDTH}}}
-      text_stream: {{kind: files, width: {networks.WIDTH}}}
-"""
 CONFIG = ("scale=own.yaml", "data_root=data", "features=extract", "videos=videos")
 FOLDERS = {"slowfast": "slowfast_features", "clip": "clip_features", "text": "clip_text_features"}
 STORE = "results/own/prepared/qvhighlights.json"
