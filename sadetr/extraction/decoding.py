@@ -30,6 +30,9 @@ SIZE = 224
 MISSING_SECONDS = 1.0
 """A stream that ends earlier than its container says, by more than this, was cut off."""
 
+STRAY_SECONDS = 300.0
+"""A frame that comes later than expected, by more than this, has a wrong time."""
+
 Picture = NDArray[np.uint8]
 """(224, 224, 3), red, green, blue."""
 
@@ -179,6 +182,10 @@ def _video_stream(path: Path, container: "InputContainer") -> "VideoStream":
     if not moving:
         kinds = sorted({stream.type for stream in container.streams})
         raise DataError(f"{path}: holds no video stream ({', '.join(kinds) or 'no streams at all'}).")
+    if moving[0].codec_context is None:
+        raise DataError(
+            f"{path}: its pictures are in a form that is unknown here; encode it again, as H.264 for example."
+        )
     return moving[0]
 
 
@@ -243,11 +250,25 @@ def _frames(video: Video, container: "InputContainer", stream: "VideoStream") ->
             frame.pts -= start
             # Without a duration the last frame would end when it begins.
             frame.duration = frame.duration or round(1 / (video.frame_rate * stream.time_base))
-            end = (frame.pts + frame.duration) * stream.time_base
+            _check_time(video, float(frame.pts * stream.time_base), end)
+            end = float((frame.pts + frame.duration) * stream.time_base)
             yield frame
     if damaged:
         video.warn(f"{damaged} parts cannot be decoded; the picture before stands for each")
-    video.duration = None if end is None else float(end)
+    video.duration = end
+
+
+def _check_time(video: Video, time: float, before: float | None) -> None:
+    """Refuse a stray time, for everything up to there would be filled with the picture before.
+
+    Raises:
+        DataError: the frame comes long after the one before, or after the announced end.
+    """
+    expected = (before or 0.0) if video.announced is None else max(video.announced, before or 0.0)
+    if time - expected > STRAY_SECONDS:
+        raise DataError(
+            f"{video.path}: damaged: a frame has the time {time:,.0f} s, long after all others; encode it again."
+        )
 
 
 def _pulled(graph: "Graph") -> Iterator[Picture]:

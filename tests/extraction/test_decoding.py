@@ -1,5 +1,6 @@
 """Which frames of a video are taken, how they are cut out, and what is no video."""
 
+import contextlib
 import shutil
 import struct
 from fractions import Fraction
@@ -321,6 +322,29 @@ def test_a_cut_matroska_file_is_refused(tmp_path):
     path = cut_to(write_video(tmp_path / "a.mkv", 200), 0.5)
     with pytest.raises(DataError, match=r"ends after .* that it announces|damaged"):
         clip_numbers(path, 2)
+
+
+def test_a_stray_time_is_refused_before_hours_are_filled(tmp_path):
+    path = write_video(tmp_path / "a.mkv", 0, times=[0, 0.1, 0.2, 1e6], codec="ffv1")
+    content = path.read_bytes()
+    # As if the container announced nothing, as when its end was never written.
+    path.write_bytes(content.replace(b"DURATION", b"DURATIOM"))
+    with pytest.raises(DataError, match=r"a frame has the time 1,000,000 s, long after all others"):
+        clip_numbers(path, 2)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "mpeg4"), (".mkv", "libx264"), (".avi", "mpeg4")])
+def test_damaged_bytes_are_features_or_one_error(tmp_path, suffix, codec):
+    path = tmp_path / f"a{suffix}"
+    whole = write_video(path, 20, codec=codec).read_bytes()
+    draw = np.random.default_rng(5)
+    for _ in range(12):
+        content = np.frombuffer(whole, np.uint8).copy()
+        places = draw.integers(0, [len(content), 600], size=(8, 2)).ravel()
+        content[places] = draw.integers(0, 256, len(places))
+        path.write_bytes(content.tobytes()[: draw.integers(len(content) // 2, len(content) + 1)])
+        with contextlib.suppress(DataError):
+            assert all(picture.shape == (224, 224, 3) for picture in pictures(probe(path), Fraction(30)))
 
 
 def test_features_of_the_networks_in_half_precision(videos):
