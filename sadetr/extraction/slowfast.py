@@ -1,6 +1,7 @@
 """SlowFast 8×8 with a ResNet-50 (Feichtenhofer et al. 2019), without its classifier; both pathways' last activations.
 
-Sizes follow from one width: 64 in the official network. Names of tensors are ours; ``slowfast_weights`` knows others'.
+Sizes follow from one width: 64 in the official network. Names of tensors are ours; :mod:`sadetr.extraction.weights`
+knows others'.
 """
 
 from collections.abc import Sequence
