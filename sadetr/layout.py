@@ -16,6 +16,8 @@ class Layout:
     scale: ScaleSettings
     results: Path = Path("results")
     given_data_root: Path | None = None
+    videos: Path | None = None
+    """Folder of the videos that features are made from; None where they are given or generated."""
 
     @property
     def folder(self) -> Path:
@@ -54,6 +56,10 @@ class Layout:
     def inputs(self, setting: str) -> Path:
         """Sizes, times and checksums of the files that the feature store was made from."""
         return self.folder / "prepared" / f"{setting}.inputs.json"
+
+    def extracted(self, setting: str, stream: str) -> Path:
+        """Which features the workflow extracted: their record, once all are there."""
+        return self.folder / "extracted" / setting / f"{stream}.json"
 
     def corpus(self, setting: str) -> Path:
         """Which corpus was generated: its fingerprint."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import choose_seeds, load_scale, resolve_dataset
+from sadetr.configuration import ScaleSettings, choose_seeds, load_scale, resolve_dataset, resolve_execution
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
+from sadetr.extraction.choices import IMPORTED
 from sadetr.fingerprints import Fingerprints
 from sadetr.layering import find
 from sadetr.layout import Layout, RunFolder
@@ -20,7 +21,9 @@ from sadetr.reporting.requirements import check_compared, check_rendered
 from sadetr.reporting.typesetting import typeset_file
 from sadetr.settings import DatasetSettings
 
-OPTIONS = ("scale", "results", "data_root", "gpu_partition", "seeds")
+OPTIONS = ("scale", "results", "data_root", "gpu_partition", "seeds", "features", "videos")
+EXTRACT = "extract"
+"""The value of ``features`` that has them made from videos and sentences."""
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
 
@@ -46,7 +49,8 @@ class Workflow:
         results = Path(given.get("results", "results"))
         self._gpu_partition = given.get("gpu_partition")
         scale = choose_seeds(load_scale(self._reference), seeds)
-        self.layout = Layout(scale, results, None if data_root is None else Path(data_root))
+        videos = _videos(given, scale)
+        self.layout = Layout(scale, results, None if data_root is None else Path(data_root), videos)
         self.data_root = self.layout.data_root
         """Checked here: an error inside a rule's input function is easily lost."""
         check_published(self.layout.published)
@@ -65,6 +69,13 @@ class Workflow:
         self.data_arguments = shlex.join(arguments + real_data)
         self.figure_arguments = shlex.join(arguments + real_data + chosen)
         """Options that every subcommand takes which reads data."""
+        self.extract_arguments = shlex.join(["--scale", self._reference, *real_data, "--videos", str(videos)])
+        """Options of `extract`, where anything is extracted."""
+
+    @property
+    def extracting(self) -> bool:
+        """Whether features are made from videos and sentences."""
+        return self.layout.videos is not None
 
     @property
     def folder(self) -> Path:
@@ -194,8 +205,34 @@ class Workflow:
         dataset = self.dataset(setting)
         for check in PREPARED:
             check(dataset, self.layout)
-        check_removed(dataset, self.layout, self.fingerprints.inputs(setting).removed)
-        return [self.layout.corpus(setting)] if self.generated else []
+        extracted = self.extracted(setting)
+        removed = self.fingerprints.inputs(setting).removed
+        again = [f"features/{setting}/{dataset.feature_folders[path.stem]}/" for path in extracted if not path.exists()]
+        check_removed(dataset, self.layout, [name for name in removed if not name.startswith(tuple(again))])
+        return [*extracted, *([self.layout.corpus(setting)] if self.generated else [])]
+
+    def extracted(self, setting: str) -> list[Path]:
+        """Records of the streams that the workflow extracts for a setting."""
+        streams = self.dataset(setting).feature_folders if self.extracting else {}
+        return [self.layout.extracted(setting, stream) for stream in streams]
+
+    def extract_inputs(self, setting: str) -> list[Path]:
+        """What an extraction needs and the workflow makes: nothing, but the annotations name its videos and sentences.
+
+        Raises:
+            DataError: they are missing.
+        """
+        for check in PREPARED:
+            check(self.dataset(setting), self.layout)
+        return []
+
+    def extract_gpus(self, setting: str, stream: str) -> int:
+        """GPUs that an extraction asks Snakemake for."""
+        return 0 if stream == IMPORTED or self.extract_device(setting) == "cpu" else 1
+
+    def extract_device(self, setting: str) -> str:
+        """Where the networks of an extraction compute."""
+        return resolve_execution(setting, self._reference).device
 
     def train_inputs(self, setting: str) -> list[Path]:
         """What trainings need beside features: nothing, but the annotations must be fit for them.
@@ -222,7 +259,8 @@ class Workflow:
 
     def checked_inputs(self, setting: str) -> list[Path]:
         """What the data check looks at and the workflow makes. Missing official files are for the check to report."""
-        return [self.layout.corpus(setting), self.layout.prepared(setting)] if self.generated else []
+        generated = [self.layout.corpus(setting), self.layout.prepared(setting)] if self.generated else []
+        return generated + self.extracted(setting)
 
     def compared_inputs(self) -> list[Path]:
         """Metrics of the runs that are compared with the paper, and of their queries.
@@ -248,9 +286,28 @@ class Workflow:
         """GPUs that a training asks Snakemake for."""
         return 0 if run_settings(RunId.parse(run), self._reference).execution.device == "cpu" else 1
 
-    def partition(self, run: str) -> str | None:
-        """Slurm partition of a training: None (the cluster's default) unless it asks for a GPU."""
-        return self._gpu_partition if self.gpus(run) else None
+    def partition(self, gpus: int) -> str | None:
+        """Slurm partition of a job: None (the cluster's default) unless it asks for a GPU."""
+        return self._gpu_partition if gpus else None
+
+
+def _videos(given: Mapping[str, str], scale: ScaleSettings) -> Path | None:
+    """The folder of videos that features are to be made from; None where they are not."""
+    features, videos = given.get("features"), given.get("videos")
+    if features is None and videos is None:
+        return None
+    if features != EXTRACT or videos is None:
+        raise SettingsError(
+            f"--config: features={EXTRACT} and videos=DIR belong together; downloaded features need neither of them"
+        )
+    if scale.data != "official":
+        raise SettingsError(
+            f"--config features={EXTRACT}: scale {scale.name!r} has {scale.data} features; leave it out, or choose a "
+            "scale with official ones"
+        )
+    if not Path(videos).is_dir():
+        raise SettingsError(f"--config videos={videos}: there is no such folder")
+    return Path(videos)
 
 
 def _seeds(value: Any) -> str | None:

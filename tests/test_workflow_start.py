@@ -245,7 +245,7 @@ def test_every_shell_line_quotes_what_it_inserts(path):
     shells = re.findall(r'shell:\n((?:\s+(?:#|"|\').*\n)+)', path.read_text() + "\n")
     inserted = [name for text in shells for name in re.findall(r"\{([^{}]+)\}", text)]
     # Quoted where they are put together, or a number.
-    safe = ("flow.arguments", "flow.data_arguments", "resources.gpu")
+    safe = ("flow.arguments", "flow.data_arguments", "flow.extract_arguments", "resources.gpu", "threads")
     assert [name for name in inserted if not name.endswith(":q") and name not in safe] == []
 
 

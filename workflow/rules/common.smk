@@ -51,6 +51,7 @@ if INSTALLED:
 
 wildcard_constraints:
     setting=r"[^/]+",
+    stream=r"[^/]+",
     run=r"[^/]+/[^/]+/[^/]+/seed\d+",
     table=flow.names("table"),
     figure=flow.names("figure"),

@@ -15,6 +15,29 @@ if flow.generated:
             "{PYTHON:q} -m sadetr generate --setting {wildcards.setting:q} {flow.arguments} > {log:q} 2>&1"
 
 
+if flow.extracting:
+
+    # The files lie in the data root and are continued there: Snakemake deletes declared outputs before a job starts.
+    rule extract:
+        input:
+            planned(lambda wildcards: flow.extract_inputs(wildcards.setting)),
+        output:
+            f"{FOLDER}/extracted/{{setting}}/{{stream}}.json",
+        log:
+            f"{FOLDER}/logs/extract/{{setting}}/{{stream}}.log",
+        threads: 2
+        resources:
+            gpu=lambda wildcards: flow.extract_gpus(wildcards.setting, wildcards.stream),
+            slurm_partition=lambda wildcards: flow.partition(flow.extract_gpus(wildcards.setting, wildcards.stream)),
+        params:
+            fingerprint=lambda wildcards: flow.fingerprints.extraction(wildcards.setting),
+            device=lambda wildcards: flow.extract_device(wildcards.setting),
+        shell:
+            "{PYTHON:q} -m sadetr extract --setting {wildcards.setting:q} --stream {wildcards.stream:q}"
+            " --device {params.device:q} --gpus {resources.gpu} --workers {threads} --record {output:q}"
+            " {flow.extract_arguments} > {log:q} 2>&1"
+
+
 # A checkpoint, because only the finished store shows whether runs must be trained again: they depend on its content.
 # Official files are no inputs: what counts is not where they lie but what is in them (sadetr/data/inputs.py).
 checkpoint prepare:

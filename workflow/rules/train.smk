@@ -21,7 +21,7 @@ rule train:
     threads: lambda wildcards: flow.threads(wildcards.run)
     resources:
         gpu=lambda wildcards: flow.gpus(wildcards.run),
-        slurm_partition=lambda wildcards: flow.partition(wildcards.run),
+        slurm_partition=lambda wildcards: flow.partition(flow.gpus(wildcards.run)),
     params:
         fingerprint=lambda wildcards: flow.fingerprints.run(wildcards.run),
     shell:
