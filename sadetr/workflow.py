@@ -1,13 +1,14 @@
 """What the Snakefile needs to know, as plain functions of the settings. Free of torch."""
 
 import difflib
+import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import load_scale, resolve_dataset
+from sadetr.configuration import load_scale, resolve_corpus, resolve_dataset
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
 from sadetr.fingerprints import Fingerprints
@@ -17,6 +18,7 @@ from sadetr.planning import PREPARED, TRAINED, check_removed, check_rescored
 from sadetr.reporting.paper import tolerance_files
 from sadetr.reporting.published import LOGS, check_published, published_predictions
 from sadetr.reporting.requirements import check_compared, check_rendered
+from sadetr.resources import Request, load_resources
 from sadetr.settings import DatasetSettings
 
 OPTIONS = ("scale", "results", "data_root", "gpu_partition")
@@ -49,15 +51,24 @@ class Workflow:
         check_published(self.layout.published)
         self.fingerprints = Fingerprints(self.layout)
         self._trainable: set[str] = set()
+        self._resources = load_resources()
+        self._queries: dict[str, int] = {}
         self.experiments = {name: load_experiment(name, self._reference) for name in experiment_names()}
         self.all = [name for name, experiment in self.experiments.items() if experiment.part_of_all]
         """Names of the experiments that the target ``all`` makes."""
-        arguments = ["--scale", self._reference, "--results", str(results)]
-        self.arguments = shlex.join(arguments)
-        """Options that every subcommand takes."""
-        real_data = [] if data_root is None else ["--data-root", data_root]
-        self.data_arguments = shlex.join(arguments + real_data)
-        """Options that every subcommand takes which reads data."""
+        self._arguments = ["--scale", self._reference, "--results", str(results)]
+        self._data_arguments = [] if data_root is None else ["--data-root", data_root]
+
+    def command(self, python: Sequence[str], name: str, data: bool) -> str:
+        """A subcommand with the options that it shares with others, quoted for the shell.
+
+        Args:
+            python: the words that start Python.
+            name: of the subcommand.
+            data: whether it reads data.
+        """
+        arguments = [*self._arguments, *(self._data_arguments if data else [])]
+        return shlex.join([*python, "-m", "sadetr", name, *arguments])
 
     @property
     def folder(self) -> Path:
@@ -236,6 +247,33 @@ class Workflow:
     def gpus(self, run: str) -> int:
         """GPUs that a training asks Snakemake for."""
         return 0 if run_settings(RunId.parse(run), self._reference).execution.device == "cpu" else 1
+
+    def request(self, rule: str, run: str | None) -> Request:
+        """Time and memory that the first attempt of a job asks a cluster for.
+
+        Args:
+            rule: its rule.
+            run: of a training; other jobs do not depend on it.
+        """
+        if rule != "train" or run is None:
+            return self._resources.step(rule, self.generated)
+        settings = run_settings(RunId.parse(run), self._reference)
+        training = settings.training
+        steps = training.epochs * math.ceil(self._train_queries(settings.dataset) / training.batch_size)
+        clips = settings.dataset.max_video_clips
+        return self._resources.training(settings.method, steps, clips, self.generated, bool(self.gpus(run)))
+
+    def _train_queries(self, dataset: DatasetSettings) -> int:
+        """Lines of the training split; 0 where there is no such file, which another step reports."""
+        if self.generated:
+            return resolve_corpus(dataset.name, self._reference).train_queries
+        if dataset.name not in self._queries:
+            file = self.layout.annotations(dataset)[dataset.train_split]
+            try:
+                self._queries[dataset.name] = file.read_bytes().count(b"\n")
+            except OSError:
+                self._queries[dataset.name] = 0
+        return self._queries[dataset.name]
 
     def partition(self, run: str) -> str | None:
         """Slurm partition of a training: None (the cluster's default) unless it asks for a GPU."""

@@ -11,7 +11,14 @@ rule evaluate:
         RUN.metrics,
     log:
         f"{FOLDER}/logs/evaluate/{{run}}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/evaluate/{{run}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("evaluate"),
     params:
+        command=command("evaluate", data=True),
         fingerprint=flow.fingerprints.scores(),
     shell:
-        "{PYTHON:q} -m sadetr evaluate --run {wildcards.run:q} {flow.data_arguments} > {log:q} 2>&1"
+        "{params.command} --run {wildcards.run:q} > {log:q} 2>&1"

@@ -11,10 +11,17 @@ rule table:
         report(f"{FOLDER}/tables/{{table}}.html", category="Tables"),
     log:
         f"{FOLDER}/logs/table/{{table}}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/table/{{table}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("table"),
     params:
+        command=command("table"),
         fingerprint=flow.fingerprints.rendering(),
     shell:
-        "{PYTHON:q} -m sadetr table {wildcards.table:q} {flow.arguments} > {log:q} 2>&1"
+        "{params.command} {wildcards.table:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -26,7 +33,14 @@ rule figure:
         report(f"{FOLDER}/figures/{{figure}}.svg", category="Figures"),
     log:
         f"{FOLDER}/logs/figure/{{figure}}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/figure/{{figure}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("figure"),
     params:
+        command=command("figure", data=True),
         fingerprint=lambda wildcards: flow.fingerprints.rendering(flow.published_inputs(wildcards.figure)),
     shell:
-        "{PYTHON:q} -m sadetr figure {wildcards.figure:q} {flow.data_arguments} > {log:q} 2>&1"
+        "{params.command} {wildcards.figure:q} > {log:q} 2>&1"
