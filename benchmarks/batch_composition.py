@@ -3,8 +3,9 @@
     python benchmarks/batch_composition.py --data-root DIR
 
 ``DIR/annotations/`` holds the official annotations. Prints a line of JSON per benchmark setting and bucket size: the
-share of clips that is padding, the clips that batches are padded to, the different videos of a batch, the queries whose successor in the batch, the giver of
-the negative text, is of the same video, and the spread of lengths within a batch. No features are read.
+share of clips that is padding, the clips that batches are padded to, the different videos of a batch, the queries whose
+successor in the batch, the giver of the negative text, is of the same video, and the spread of lengths within a batch.
+No features are read.
 """
 
 import argparse

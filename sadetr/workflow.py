@@ -18,7 +18,7 @@ from sadetr.planning import PREPARED, TRAINED, check_removed, check_rescored
 from sadetr.reporting.paper import tolerance_files
 from sadetr.reporting.published import LOGS, check_published, published_predictions
 from sadetr.reporting.requirements import check_compared, check_rendered
-from sadetr.resources import Request, load_resources
+from sadetr.resources import Request, Training, load_resources
 from sadetr.settings import DatasetSettings
 
 OPTIONS = ("scale", "results", "data_root", "gpu_partition")
@@ -256,12 +256,12 @@ class Workflow:
             run: of a training; other jobs do not depend on it.
         """
         if rule != "train" or run is None:
-            return self._resources.step(rule, self.generated)
+            return self._resources.request(rule, self.generated)
         settings = run_settings(RunId.parse(run), self._reference)
-        training = settings.training
-        steps = training.epochs * math.ceil(self._train_queries(settings.dataset) / training.batch_size)
-        clips = settings.dataset.max_video_clips
-        return self._resources.training(settings.method, steps, clips, self.generated, bool(self.gpus(run)))
+        epochs, batch_size = settings.training.epochs, settings.training.batch_size
+        steps = epochs * math.ceil(self._train_queries(settings.dataset) / batch_size)
+        training = Training(settings.method, settings.setting, steps, batch_size, bool(self.gpus(run)))
+        return self._resources.training_request(training, self.generated)
 
     def _train_queries(self, dataset: DatasetSettings) -> int:
         """Lines of the training split; 0 where there is no such file, which another step reports."""
