@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sadetr.configuration import load_method
 from sadetr.errors import SettingsError
 from sadetr.layering import CONFIG, named_files
 from sadetr.resources import Training, load_resources
@@ -47,7 +46,9 @@ def test_every_method_has_a_step_time_at_full_size():
 
 def test_time_is_in_proportion_to_the_steps_and_memory_does_not_depend_on_them():
     once, twice = (FIGURES.training_request(replace(TRAINING, steps=steps), False) for steps in (50_000, 100_000))
-    assert seconds(replace(TRAINING, steps=100_000)) == pytest.approx(2 * seconds(replace(TRAINING, steps=50_000)), rel=0.01)
+    assert seconds(replace(TRAINING, steps=100_000)) == pytest.approx(
+        2 * seconds(replace(TRAINING, steps=50_000)), rel=0.01
+    )
     assert once.mem_mb == twice.mem_mb
     step = FIGURES.full_size.training.step_seconds["sa_detr"]
     assert seconds(TRAINING) == pytest.approx(45_200 * step, rel=0.01)
@@ -62,7 +63,9 @@ def test_longer_videos_take_more_time_and_on_a_processor_more_memory():
 
 
 def test_a_gpu_takes_less_time_by_the_factor_that_is_assumed():
-    assert seconds(replace(TRAINING, gpu=True)) == pytest.approx(seconds(TRAINING) / FIGURES.factors.gpu_speed_up, rel=0.02)
+    assert seconds(replace(TRAINING, gpu=True)) == pytest.approx(
+        seconds(TRAINING) / FIGURES.factors.gpu_speed_up, rel=0.02
+    )
 
 
 def test_what_was_not_measured_counts_as_the_most_that_was():
@@ -122,7 +125,9 @@ def test_the_figures_of_rules_are_the_recorded_ones(size, scale):
         if rule == "train":
             assert figures.training.mem_mb >= memory
         else:
-            assert (figures.rules[rule].seconds, figures.rules[rule].mem_mb) == (math.ceil(time), math.ceil(memory)), rule
+            assert (figures.rules[rule].seconds, figures.rules[rule].mem_mb) == (math.ceil(time), math.ceil(memory)), (
+                rule
+            )
 
 
 def test_the_step_times_are_the_recorded_ones():
@@ -137,4 +142,3 @@ def test_the_padded_lengths_are_the_recorded_ones():
     plain = {row["setting"]: row["padded_clips"] for row in lines("batch_composition") if row["bucket_batches"] == 1}
     figures = FIGURES.full_size.training.padded_clips
     assert {name: figures[name] for name in plain} == plain
-    assert load_method("vslnet").title

@@ -17,7 +17,8 @@ RUNS = [f"runs/qvhighlights/sa_detr/{variant}/seed2018" for variant in ("full", 
 PLUGIN = "snakemake_executor_plugin_slurm"
 # This cluster keeps no accounts, and jobs of seconds should not be waited for in steps of 40.
 OPTIONS = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "8", "--latency-wait", "5")
-SECONDS = 180
+SECONDS = 600
+"""After which something hangs."""
 
 pytestmark = [
     pytest.mark.workflow,
