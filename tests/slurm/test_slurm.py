@@ -39,7 +39,7 @@ def checkout(tmp_path_factory) -> Checkout:
     """A repository with prepared data, and with two runs in ``undisturbed/`` that were trained without a cluster."""
     checkout = Checkout(tmp_path_factory.mktemp("checkout"))
     # Long enough to be cancelled in the midst.
-    (checkout.folder / "tiny.yaml").write_text(SCALE.replace("epochs: 2", "epochs: 60"))
+    (checkout.folder / "tiny.yaml").write_text(SCALE.replace("epochs: 2", "epochs: 30"))
     done = checkout.snakemake(*(f"results/tiny/{run}/provenance.json" for run in RUNS))
     assert done.returncode == 0, done.stdout + done.stderr
     shutil.move(checkout.results / "runs", checkout.folder / "undisturbed")
