@@ -118,7 +118,7 @@ def recorded(scale: str) -> dict[str, tuple[float, float]]:
     }
 
 
-@pytest.mark.parametrize(("size", "scale"), [("generated", "mini"), ("full_size", "one_epoch")])
+@pytest.mark.parametrize(("size", "scale"), [("generated", "mini"), ("full_size", "simulated")])
 def test_the_figures_of_rules_are_the_recorded_ones(size, scale):
     figures = getattr(FIGURES, size)
     for rule, (time, memory) in recorded(scale).items():
