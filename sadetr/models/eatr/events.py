@@ -17,12 +17,12 @@ BORDER = 100.0
 
 @dataclass(frozen=True)
 class Events:
-    """Pseudo events of a batch, E at most per sample."""
+    """Pseudo events of a batch, each at its place among E: the number of a batch's events is not known beforehand."""
 
     spans: Tensor
-    """(B, E, 2) ``cw``, in units of the sample's valid clips, zero-padded."""
+    """(B, E, 2) ``cw``, in units of the sample's valid clips, zero where there is no event."""
     mask: Tensor
-    """(B, E) bool, events first."""
+    """(B, E) bool."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SupervisedEvents:
 
 @torch.no_grad()
 def pseudo_events(video: Tensor, mask: Tensor, source: EventSource) -> Events:
-    """Events between neighbouring boundaries, in their order.
+    """Events between neighbouring boundaries, each at the place of the clip that it ends with.
 
     Args:
         video: (B, L, d_v) features as they come in, temporal endpoint features included, as published.
@@ -62,9 +62,7 @@ def pseudo_events(video: Tensor, mask: Tensor, source: EventSource) -> Events:
         middle = torch.arange(len(mask), device=mask.device) == len(mask) // 2
         found = torch.cat((middle.unsqueeze(1), found), 1)
     spans = spans.to(video.dtype) / mask.sum(1).view(-1, 1, 1)
-    order = (~found).to(torch.int8).argsort(dim=1, stable=True)[:, : int(found.sum(1).max())]
-    found = found.gather(1, order)
-    return Events(take(spans[None], order[None])[0] * found.unsqueeze(-1), found)
+    return Events(spans * found.unsqueeze(-1), found)
 
 
 def boundaries(video: Tensor, mask: Tensor, source: EventSource) -> Tensor:
@@ -90,7 +88,7 @@ def changes(video: Tensor, mask: Tensor) -> Tensor:
     # Divided one after the other: the product of two small lengths may be none.
     similarities = products / lengths.unsqueeze(1) / lengths.unsqueeze(2)
     similarities = similarities.masked_fill(~(mask.unsqueeze(1) & mask.unsqueeze(2)), 0.0)
-    signs = video.new_tensor([1, 1, 0, -1, -1])
+    signs = torch.arange(2, -3, -1, device=video.device, dtype=video.dtype).sign()
     board = torch.outer(signs, signs)[None, None]
     return functional.conv2d(similarities.unsqueeze(1), board, padding=2)[:, 0].diagonal(dim1=1, dim2=2)
 
