@@ -6,7 +6,6 @@ there are few chains the cheapest is found among all of them, and by the Bellman
 computed so depends on shapes alone, and a GPU is never waited for. Matrices of many rows are left to scipy.
 """
 
-import functools
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -61,40 +60,41 @@ def _cheapest_chain(moves: Tensor) -> Tensor:
     Returns:
         (n, K) int64, j for the column of row j, n - 1 + i for the free one of row i.
     """
-    rows, device = len(moves), moves.device
+    members, sources = _chains(len(moves), moves.device)
     # As a product of matrices: up to five costs of single precision, whose sum double precision holds.
-    cheapest = (_chain_moves(rows, device) @ moves.flatten(0, 1)).min(0).indices
-    return _chain_sources(rows, device).index_select(0, cheapest).T
+    cheapest = (members @ moves.flatten(0, 1)).min(0).indices
+    return sources.index_select(0, cheapest).T
 
 
-def _chains(rows: int) -> Tensor:
-    """All P chains that begin with the last of n rows, those that move fewer rows first: (P, n) int64.
+_CHAINS: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
+"""By rows and device. Made in the first step; from then on also a compiled step finds them where they are."""
 
-    For every row whose column it takes, its own where it stays; that of the last, which has none, is a free one.
+
+def _chains(rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """All P chains that begin with the last of n rows, those that move fewer rows first.
+
+    Returns:
+        (P, n n) float64, which of the moves, row by row, are those of a chain: 1 or 0; and (P, n) int64, where every
+        row gets its column from, as :func:`_cheapest_chain` says.
     """
+    if (rows, str(device)) not in _CHAINS:
+        _CHAINS[rows, str(device)] = tuple(values.to(device) for values in _all_chains(rows))
+    return _CHAINS[rows, str(device)]
+
+
+def _all_chains(rows: int) -> tuple[Tensor, Tensor]:
     last, chains = rows - 1, []
     for others in range(rows):
         for moved in permutations(range(last), others):
+            # Whose column each row takes: its own where it stays, and that of the last, which has none, if a free one.
             takes = list(range(rows))
             for row, following in pairwise((last, *moved, last)):
                 takes[row] = following
             chains.append(takes)
-    return torch.tensor(chains)
-
-
-@torch.compiler.assume_constant_result
-@functools.cache
-def _chain_moves(rows: int, device: torch.device) -> Tensor:
-    """Which of the n x n moves, row by row, are those of a chain: (P, n n), 1 or 0."""
-    return functional.one_hot(_chains(rows), rows).flatten(1).to(device, torch.float64)
-
-
-@torch.compiler.assume_constant_result
-@functools.cache
-def _chain_sources(rows: int, device: torch.device) -> Tensor:
-    """Where every row gets its column from: (P, n) int64, as :func:`_cheapest_chain` says."""
-    takes = _chains(rows)
-    return torch.where(takes == rows - 1, rows - 1 + torch.arange(rows), takes).to(device)
+    takes = torch.tensor(chains)
+    moves = functional.one_hot(takes, rows).flatten(1)
+    sources = torch.where(takes == last, last + torch.arange(rows), takes)
+    return moves.double(), sources
 
 
 def _shortest_chain(moves: Tensor) -> Tensor:

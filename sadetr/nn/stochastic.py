@@ -48,19 +48,22 @@ class DropPath(nn.Module):
 
 
 class _SharedSlope(torch.autograd.Function):
-    """PReLU with one slope: vectorised passes, and the slope's gradient reduced as a dot product."""
+    """PReLU with one slope: vectorised passes, and the slope's gradient reduced as a dot product.
+
+    The slope stays a tensor: as a number it would have to be read.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(x, slope)
-        # As a number: a tensor of one entry would be broadcast, three times as slow.
-        return functional.leaky_relu(x, slope.item())
+        return functional.prelu(x, slope)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = ctx.saved_tensors
-        inner = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
-        return inner, torch.dot(gradient.flatten(), x.clamp(max=0).flatten()).view(1)
+        passed = torch.ops.aten.threshold_backward(gradient, x, 0)
+        scaled = gradient - passed
+        return passed.addcmul_(scaled, slope), torch.dot(scaled.flatten(), x.flatten()).view(1)
 
 
 class PReLU(nn.PReLU):

@@ -89,7 +89,9 @@ class Trainer:
             for name, value in columns.items():
                 totals[name] = totals.get(name, 0) + value.detach()
             report.step(epoch)
-        columns = {name: value.item() / self._batches for name, value in totals.items()}
+        # Read together, once per epoch.
+        sums = torch.stack([value.double() for value in totals.values()]).tolist()
+        columns = {name: value / self._batches for name, value in zip(totals, sums, strict=True)}
         means = {name.removeprefix("loss/"): value for name, value in columns.items() if name.startswith("loss/")}
         loss = sum(means.values())
         if not math.isfinite(loss):
@@ -106,7 +108,7 @@ class Trainer:
 
     def _step(self, batch: Batch, step: Step, diagnosis: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
         """One update; loss terms and monitors by their column of the history. Fills ``diagnosis`` if there is one."""
-        output = self._model(batch, step)
+        output = self._model(batch, self._model.prepared(batch, step))
         terms = self._model.objective(output, batch)
         if diagnosis is not None:
             diagnosis["spread/batch"] = span_spread(output.spans.detach().float().cpu().numpy())
@@ -146,7 +148,8 @@ class Trainer:
         for batch in self._watched.epoch(0):
             moved = batch.to(self._device)
             with torch.no_grad():
-                losses.append(sum(self._model.objective(self._model(moved, step), moved).values()).item())
+                losses.append(sum(self._model.objective(self._model(moved, step), moved).values()))
+        losses = torch.stack(losses).tolist()
         return {self._loss_column: sum(losses) / len(losses)}
 
     def _is_diagnosed(self, epoch: int) -> bool:
