@@ -84,7 +84,8 @@ class Trainer:
         for index, batch in enumerate(self._epochs.epoch(epoch)):
             self._set_rate(rate(step=index))
             diagnosis = diagnosed if index == 0 and self._is_diagnosed(epoch) else None
-            columns = self._step(batch.to(self._device), step, diagnosis)
+            moved = batch.to(self._device)
+            columns = self._step(moved, self._model.prepared(moved, step), diagnosis)
             # Sums stay on the device: reading them here would wait for the GPU in every step.
             for name, value in columns.items():
                 totals[name] = totals.get(name, 0) + value.detach()
@@ -107,8 +108,11 @@ class Trainer:
             group["lr"] = rate
 
     def _step(self, batch: Batch, step: Step, diagnosis: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
-        """One update; loss terms and monitors by their column of the history. Fills ``diagnosis`` if there is one."""
-        output = self._model(batch, self._model.prepared(batch, step))
+        """One update; loss terms and monitors by their column of the history. Fills ``diagnosis`` if there is one.
+
+        Without one nothing is read back, so that a GPU is never waited for.
+        """
+        output = self._model(batch, step)
         terms = self._model.objective(output, batch)
         if diagnosis is not None:
             diagnosis["spread/batch"] = span_spread(output.spans.detach().float().cpu().numpy())
