@@ -44,13 +44,13 @@ class Trainer:
         self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
         self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
         self._streams = Streams(settings.seed)
+        self._parameters = list(model.parameters())
+        self._device = self._parameters[0].device
         self._epochs: TrainingEpochs = train.training_epochs(
-            self._settings.batch_size, self._streams, self._settings.bucket_batches
+            self._settings.batch_size, self._streams, self._settings.bucket_batches, self._device
         )
         self._watched = self._watched_epochs(validation)
         self._batches = math.ceil(len(train) / self._settings.batch_size)
-        self._parameters = list(model.parameters())
-        self._device = self._parameters[0].device
         self._optimiser = make_optimiser(model, self._settings)
         self._standstill = StandstillWarnings()
         self._warnings: list[str] = []
@@ -140,7 +140,8 @@ class Trainer:
                 f"training.schedule.watched_split: {schedule.watched_split!r} is no split of the benchmark setting, "
                 f"which has {', '.join(splits)}; name one of these, or another shape than 'plateau'"
             )
-        return splits[schedule.watched_split].training_epochs(self._settings.batch_size, self._streams)
+        watched = splits[schedule.watched_split]
+        return watched.training_epochs(self._settings.batch_size, self._streams, device=self._device)
 
     def _watched_loss(self, epoch: int) -> dict[str, float]:
         """The objective on the watched split, without dropout: the mean over batches, the same ones in every epoch."""
