@@ -89,8 +89,8 @@ def match_what_fits(
 
     Args:
         spans: (B, N, 2) ``cw`` predictions.
-        truth: (B, G, 2) ``cw``; G may exceed N, widths may be negative.
-        mask: (B, G) bool, True at valid spans.
+        truth: (B, G, 2) ``cw``, zero-padded; G may exceed N, widths may be negative.
+        mask: (B, G) bool, valid spans first.
         l1_weight: of the L1 distance.
         giou_weight: of the generalised IoU.
 
@@ -99,16 +99,23 @@ def match_what_fits(
     """
     costs = _pair_cost(spans, truth, l1_weight, giou_weight).nan_to_num(nan=0.0).double()
     queries, slots = costs.shape[1:]
-    # Every query gets a slot, an empty one where it must: that costs more than any exchange could save.
+    # More than any exchange of others could save.
     dearest, cheapest = costs.amax((1, 2), keepdim=True), costs.amin((1, 2), keepdim=True)
-    empty = dearest + queries * (dearest - cheapest) + 1
-    costs = torch.where(mask.unsqueeze(1), costs, empty)
-    costs = torch.cat((costs, empty.expand(-1, queries, max(0, queries - slots))), 2)
-    found = cheapest_columns(costs.permute(1, 2, 0).contiguous()).T
+    never = dearest + queries * (dearest - cheapest) + 1
+    wide = torch.cat((costs, never.expand(-1, queries, max(0, queries - slots))), 2)
+    valid = functional.pad(mask, (0, wide.shape[2] - slots))
+    # The fewer choose among the others, as scipy has it: queries among many spans, or spans, empty slots for nothing
+    # behind them, among the queries. Either way there are as many rows as queries.
+    few = (valid.sum(1) < queries).unsqueeze(1)
+    by_query = torch.where(valid.unsqueeze(1), wide, never)
+    by_span = torch.where(valid[:, :queries].unsqueeze(2), wide[..., :queries].transpose(1, 2), 0.0)
+    by_span = torch.cat((by_span, never.expand(-1, queries, wide.shape[2] - queries)), 2)
+    found = cheapest_columns(torch.where(few.unsqueeze(2), by_span, by_query).permute(1, 2, 0).contiguous()).T
     query = torch.arange(queries, device=found.device).expand_as(found)
     # 0 stands for no query.
-    assigned = found.new_zeros(costs.shape[::2]).scatter(1, found, query + 1)[:, :slots] * mask
-    return (assigned - 1).clamp(min=0), assigned > 0
+    chosen = torch.zeros_like(valid, dtype=torch.int64).scatter(1, torch.where(few, 0, found), query + 1)
+    chosen = torch.where(few, functional.pad(found + 1, (0, wide.shape[2] - queries)), chosen)[:, :slots] * mask
+    return (chosen - 1).clamp(min=0), chosen > 0
 
 
 def _pair_cost(spans: Tensor, truth: Tensor, l1_weight: float, giou_weight: float) -> Tensor:

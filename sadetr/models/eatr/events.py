@@ -17,12 +17,12 @@ BORDER = 100.0
 
 @dataclass(frozen=True)
 class Events:
-    """Pseudo events of a batch, each at its place among E: the number of a batch's events is not known beforehand."""
+    """Pseudo events of a batch in E slots, of which there are as many as there could be events."""
 
     spans: Tensor
-    """(B, E, 2) ``cw``, in units of the sample's valid clips, zero where there is no event."""
+    """(B, E, 2) ``cw``, in units of the sample's valid clips, zero-padded."""
     mask: Tensor
-    """(B, E) bool."""
+    """(B, E) bool, events first."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SupervisedEvents:
 
 @torch.no_grad()
 def pseudo_events(video: Tensor, mask: Tensor, source: EventSource) -> Events:
-    """Events between neighbouring boundaries, each at the place of the clip that it ends with.
+    """Events between neighbouring boundaries, in their order.
 
     Args:
         video: (B, L, d_v) features as they come in, temporal endpoint features included, as published.
@@ -62,7 +62,9 @@ def pseudo_events(video: Tensor, mask: Tensor, source: EventSource) -> Events:
         middle = torch.arange(len(mask), device=mask.device) == len(mask) // 2
         found = torch.cat((middle.unsqueeze(1), found), 1)
     spans = spans.to(video.dtype) / mask.sum(1).view(-1, 1, 1)
-    return Events(spans * found.unsqueeze(-1), found)
+    order = (~found).to(torch.int8).argsort(dim=1, stable=True)
+    found = found.gather(1, order)
+    return Events(take(spans[None], order[None])[0] * found.unsqueeze(-1), found)
 
 
 def boundaries(video: Tensor, mask: Tensor, source: EventSource) -> Tensor:

@@ -1,7 +1,5 @@
 """What EaTR's authors call everything (jinhyunj/EaTR)."""
 
-import torch
-
 from sadetr.losses.saliency import margin_loss
 from sadetr.models.detr.official import ATTENTION, DAB_LAYER, SLOT_ATTENTION, descendant, match_rows
 from sadetr.models.eatr.events import pseudo_events, supervise_events
@@ -34,15 +32,13 @@ def losses(output: EaTROutput, batch: Batch, settings: EaTRSettings) -> Values:
     """The saliency margin, and the losses and matches of events."""
     events = pseudo_events(batch.video, batch.video_mask, settings.events)
     supervised = supervise_events(output.event_spans, events, settings.matching)
-    # The authors' events stand side by side.
-    order = (~events.mask).to(torch.int8).argsort(dim=1, stable=True)
     return {
         "loss.loss_saliency": margin_loss(
             output.saliency, batch.positive_clips, batch.negative_clips, settings.saliency_margin
         ),
         "loss.loss_event_span": supervised.l1,
         "loss.loss_event_giou": supervised.giou,
-        "match.event_call0": match_rows(supervised.assigned.gather(1, order), supervised.matched.gather(1, order)),
+        "match.event_call0": match_rows(supervised.assigned, supervised.matched),
     }
 
 
