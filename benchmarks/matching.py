@@ -93,6 +93,7 @@ def batch_costs(stages: int, queries: int, device: torch.device) -> tuple[Tensor
 
 def scipy_loop(cost: Tensor, mask: Tensor) -> Tensor:
     """The same assignment sample by sample and stage by stage on the host; one window takes its cheapest query."""
+    cost = cost.nan_to_num(nan=0.0)
     counts = mask.sum(1).tolist()
     assigned = cost.argmin(2).cpu()
     costs = cost.cpu().numpy()
