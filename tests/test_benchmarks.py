@@ -23,6 +23,7 @@ REAL_ANNOTATIONS = {
 """Script -> options, of those that read official annotations."""
 SELF_CONTAINED = {
     "feature_store": ["--queries", "6", "--batch", "2", "--batches", "1", "--clips", "10"],
+    "matching": ["--repeats", "2", "--problems", "100"],
     "scorer": ["--largest", "2000"],
     "training_step": ["--method", "moment_detr", "--steps", "1"],
 }

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from sadetr.data.annotations import Query
-from sadetr.data.labels import Draws, Labels
+from sadetr.data.labels import Labels
 from sadetr.data.store import FeatureStore
 from sadetr.models.interface import Batch
 from sadetr.randomness import Streams
 from sadetr.settings import DatasetSettings
+
+CPU = torch.device("cpu")
 
 
 class Split:
@@ -51,9 +53,11 @@ class Split:
             "source_id": torch.from_numpy(self._sources[rows]),
         }
 
-    def training_epochs(self, batch_size: int, streams: Streams, bucket_batches: int = 1) -> "TrainingEpochs":
-        """Shuffled batches with labels; see :func:`bucketed` for ``bucket_batches``."""
-        return TrainingEpochs(self, batch_size, streams, bucket_batches)
+    def training_epochs(
+        self, batch_size: int, streams: Streams, bucket_batches: int = 1, device: torch.device = CPU
+    ) -> "TrainingEpochs":
+        """Shuffled batches with labels on ``device``; see :func:`bucketed` for ``bucket_batches``."""
+        return TrainingEpochs(self, batch_size, streams, bucket_batches, device)
 
     def by_length(self) -> np.ndarray:
         """All rows, the shortest video first: the order of prediction with the least padding."""
@@ -69,14 +73,21 @@ class Split:
 
 
 class TrainingEpochs:
-    """The batches of each epoch; the next one is gathered while a step runs."""
+    """The batches of each epoch; features of the next one are gathered while a step runs.
 
-    def __init__(self, split: Split, batch_size: int, streams: Streams, bucket_batches: int) -> None:
+    Labels are tensors on the training's device, where each batch takes its rows: they cross over once per epoch.
+    """
+
+    def __init__(
+        self, split: Split, batch_size: int, streams: Streams, bucket_batches: int, device: torch.device
+    ) -> None:
         self._split = split
         self._batch_size = batch_size
         self._bucket_batches = bucket_batches
         self._streams = streams
         self._labels = Labels(split.queries, split.lengths, split.dataset)
+        self._device = device
+        self._clip_labels = self._moved({"saliency": self._labels.saliency, "relevant": self._labels.relevant})
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Batches of epoch ``number``; one may be smaller."""
@@ -84,28 +95,27 @@ class TrainingEpochs:
         order = self._streams.numpy("order", number).permutation(len(self._split))
         shuffle = self._streams.numpy("buckets", number)
         parts = bucketed(order, self._split.lengths, self._batch_size, self._bucket_batches, shuffle)
+        # What shapes depend on is known on the host; the rest stays where it is used.
+        windows = [int(draws.spans_mask[part].sum(1).max()) for part in parts]
+        labels = self._clip_labels | self._moved(vars(draws))
+        rows = self._moved({"rows": np.concatenate(parts)})["rows"].split([len(part) for part in parts])
         with ThreadPoolExecutor(1, thread_name_prefix="gather") as executor:
-            following = executor.submit(self._batch, parts[0], draws)
-            for part in [*parts[1:], None]:
-                batch = following.result()
+            following = executor.submit(self._split.features, parts[0])
+            for part, *of_batch in zip([*parts[1:], None], rows, windows, strict=True):
+                features = following.result()
                 if part is not None:
-                    following = executor.submit(self._batch, part, draws)
-                yield batch
+                    following = executor.submit(self._split.features, part)
+                yield Batch(**features, **_labels_of(labels, *of_batch, features["video"].shape[1]))
 
-    def _batch(self, rows: np.ndarray, draws: Draws) -> Batch:
-        features = self._split.features(rows)
-        clips = features["video"].shape[1]
-        windows = draws.spans_mask[rows].sum(1).max()
-        labels = {
-            "spans": draws.spans[rows, :windows],
-            "spans_mask": draws.spans_mask[rows, :windows],
-            "saliency": self._labels.saliency[rows, :clips],
-            "relevant": self._labels.relevant[rows, :clips],
-            "positive_clips": draws.positive_clips[rows],
-            "negative_clips": draws.negative_clips[rows],
-            "aligned_clip": draws.aligned_clip[rows],
-        }
-        return Batch(**features, **{name: torch.from_numpy(values) for name, values in labels.items()})
+    def _moved(self, arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
+
+
+def _labels_of(labels: dict[str, Tensor], rows: Tensor, windows: int, clips: int) -> dict[str, Tensor]:
+    """Labels of the ``rows`` of a split, of as many windows and clips as their batch has."""
+    lengths = {"spans": windows, "spans_mask": windows, "saliency": clips, "relevant": clips}
+    found = {name: values.index_select(0, rows) for name, values in labels.items()}
+    return found | {name: found[name][:, :length].contiguous() for name, length in lengths.items()}
 
 
 def bucketed(

@@ -20,8 +20,9 @@ def boundary_clips(spans: Tensor, lengths: Tensor) -> Tensor:
     """
     windows, counts = cw_to_se(spans) * lengths.unsqueeze(1), lengths.unsqueeze(1)
     # For a given end the overlap rises up to the clip's border before or behind the start, and falls from there on.
-    starts = windows[:, :1].floor() + windows.new_tensor([0, 0, 1, 1])
-    stops = windows[:, 1:].ceil() + windows.new_tensor([-1, 0, -1, 0])
+    pair = torch.arange(4, device=spans.device)
+    starts = windows[:, :1].floor() + pair // 2
+    stops = windows[:, 1:].ceil() - (1 - pair % 2)
     starts = starts.clamp(min=0).minimum(counts - 1)
     stops = stops.minimum(counts.to(stops)).maximum(starts + 1)
     overlaps = iou(torch.stack((starts, stops), -1), windows.unsqueeze(1))

@@ -42,8 +42,9 @@ def clip_targets(points: Tensor, mask: Tensor, spans: Tensor, spans_mask: Tensor
     number = torch.arange(1, spans.shape[1] + 1, device=spans.device).view(-1, 1)
     last = (within * number).amax(1)
     first_clip = (windows[:, 0, 0] * lengths + SLACK).long().clamp(min=0).minimum(lengths - 1)
-    forced = functional.one_hot(first_clip, mask.shape[1]) * (last.amax(1, keepdim=True) == 0)
-    last = torch.maximum(last, forced)
+    clip = torch.arange(mask.shape[1], device=mask.device)
+    forced = (clip == first_clip.unsqueeze(1)) & (last.amax(1, keepdim=True) == 0)
+    last = torch.maximum(last, forced.to(last.dtype))
     index = (last - 1).clamp(min=0).unsqueeze(-1).expand(-1, -1, 2)
     return ClipTargets(last > 0, windows.gather(1, index))
 

@@ -55,7 +55,8 @@ def focal_label_loss(logits: Tensor, assigned: Tensor, mask: Tensor) -> Tensor:
     The mean is over all queries and both classes, as published.
     """
     matched = matched_queries(assigned, mask, logits.shape[2])
-    positive = functional.one_hot(torch.where(matched, FOREGROUND, 1 - FOREGROUND), 2).bool()
+    # Foreground first.
+    positive = torch.stack((matched, ~matched), -1)
     # The logit of the right decision, entry by entry.
     right = torch.where(positive, logits, -logits)
     share = torch.where(positive, FOCAL_FOREGROUND, 1 - FOCAL_FOREGROUND).to(logits.dtype)

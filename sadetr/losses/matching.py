@@ -1,10 +1,11 @@
 """Hungarian matching of predicted spans to ground truth."""
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn import functional
 
 from sadetr.errors import SettingsError
+from sadetr.losses.assignment import cheapest_columns
 from sadetr.nn.spans import cw_to_se, generalised_iou
 
 
@@ -28,8 +29,8 @@ def match(
 ) -> Tensor:
     """Assign a distinct query to every ground-truth span, at least total cost (D50).
 
-    Cost of query j and span m: ``l1_weight * (|dc| + |dw|) - giou_weight * gIoU``, on unclamped spans. All stages of
-    a batch are costed together, so that a GPU is waited for once.
+    Cost of query j and span m: ``l1_weight * (|dc| + |dw|) - giou_weight * gIoU``, on unclamped spans. All stages and
+    samples of a batch are matched together, where they are.
 
     Args:
         spans: (S, B, N, 2) ``cw`` predictions of S stages.
@@ -65,21 +66,19 @@ def assign(cost: Tensor, mask: Tensor) -> Tensor:
     """
     # A diverged model must reach the check of the loss, not stop the solver.
     cost = cost.nan_to_num(nan=0.0)
-    counts, queries = mask.sum(1).tolist(), cost.shape[2]
-    if max(counts, default=0) > queries:
-        raise SettingsError(
-            f"{max(counts)} windows cannot have a moment query each of {queries}; raise num_moment_queries of the "
-            "method or lower max_windows of the dataset"
-        )
-    # One span takes its cheapest query; only larger problems need the solver.
-    assigned = cost.argmin(2).cpu()
-    costs = cost.cpu().numpy()
-    for sample, count in enumerate(counts):
-        if count > 1:
-            for stage in range(len(costs)):
-                query, span = linear_sum_assignment(costs[stage, sample, :, :count])
-                assigned[stage, sample, torch.from_numpy(span)] = torch.from_numpy(query)
-    return assigned.to(cost.device) * mask
+    (stages, samples, queries, windows), slots = cost.shape, mask
+    if windows > queries:
+        if mask[:, queries:].any():
+            raise SettingsError(
+                f"{int(mask.sum(1).max())} windows cannot have a moment query each of {queries}; raise "
+                "num_moment_queries of the method or lower max_windows of the dataset"
+            )
+        cost, slots = cost[..., :queries], mask[:, :queries]
+    # Empty slots cost nothing with any query, and come last: those before them choose as if they were alone.
+    rows = torch.where(slots.unsqueeze(1), cost, 0.0).permute(3, 2, 0, 1)
+    rows = rows.to(torch.float64, memory_format=torch.contiguous_format).flatten(2)
+    assigned = cheapest_columns(rows).view(-1, stages, samples).permute(1, 2, 0)
+    return assigned * mask if slots is mask else functional.pad(assigned * slots, (0, windows - queries))
 
 
 @torch.no_grad()
@@ -98,12 +97,25 @@ def match_what_fits(
     Returns:
         (B, G) int64 query of each span, 0 where it has none, and (B, G) bool, whether it has one.
     """
-    costs = _pair_cost(spans, truth, l1_weight, giou_weight).nan_to_num(nan=0.0).cpu().numpy()
-    assigned, matched = torch.zeros(mask.shape, dtype=torch.int64), torch.zeros(mask.shape, dtype=torch.bool)
-    for sample, count in enumerate(mask.sum(1).tolist()):
-        query, span = map(torch.from_numpy, linear_sum_assignment(costs[sample, :, :count]))
-        assigned[sample, span], matched[sample, span] = query, True
-    return assigned.to(spans.device), matched.to(spans.device)
+    costs = _pair_cost(spans, truth, l1_weight, giou_weight).nan_to_num(nan=0.0).double()
+    queries, slots = costs.shape[1:]
+    # More than any exchange of others could save.
+    dearest, cheapest = costs.amax((1, 2), keepdim=True), costs.amin((1, 2), keepdim=True)
+    never = dearest + queries * (dearest - cheapest) + 1
+    wide = torch.cat((costs, never.expand(-1, queries, max(0, queries - slots))), 2)
+    valid = functional.pad(mask, (0, wide.shape[2] - slots))
+    # The fewer choose among the others, as scipy has it: queries among many spans, or spans, empty slots for nothing
+    # behind them, among the queries. Either way there are as many rows as queries.
+    few = (valid.sum(1) < queries).unsqueeze(1)
+    by_query = torch.where(valid.unsqueeze(1), wide, never)
+    by_span = torch.where(valid[:, :queries].unsqueeze(2), wide[..., :queries].transpose(1, 2), 0.0)
+    by_span = torch.cat((by_span, never.expand(-1, queries, wide.shape[2] - queries)), 2)
+    found = cheapest_columns(torch.where(few.unsqueeze(2), by_span, by_query).permute(1, 2, 0).contiguous()).T
+    query = torch.arange(queries, device=found.device).expand_as(found)
+    # 0 stands for no query.
+    chosen = torch.zeros_like(valid, dtype=torch.int64).scatter(1, torch.where(few, 0, found), query + 1)
+    chosen = torch.where(few, functional.pad(found + 1, (0, wide.shape[2] - queries)), chosen)[:, :slots] * mask
+    return (chosen - 1).clamp(min=0), chosen > 0
 
 
 def _pair_cost(spans: Tensor, truth: Tensor, l1_weight: float, giou_weight: float) -> Tensor:

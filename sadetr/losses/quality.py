@@ -26,7 +26,8 @@ BINNED_COEFFICIENT = 2.0
 
 def quality_bins(targets: Tensor) -> Tensor:
     """Bin of each target: (...) in [0, 1] -> (...) int64, 0 low, 1 middle, 2 high."""
-    return torch.bucketize(targets, torch.tensor(QUALITY_BINS, dtype=targets.dtype, device=targets.device))
+    low, high = QUALITY_BINS
+    return (targets > low).long() + (targets > high).long()
 
 
 def binned_quality_losses(qualities: Tensor, targets: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ def rank_loss(
     real: Tensor | None,
     temperature: float,
     levels: int,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Rank-aware contrast: at every label level the clips at or above it stand out from all others.
 
@@ -61,6 +62,7 @@ def rank_loss(
         real: (B,) bool, where ``negative`` belongs to another video; None without one.
         temperature: of the softmax over all clips of both passes.
         levels: highest label.
+        counted: (B,) bool, samples that the mean is over, 0 without any; None for all.
     """
     logits = scores.masked_fill(~mask, MASKED) / temperature
     candidates = logits
@@ -72,7 +74,8 @@ def rank_loss(
     level = torch.arange(1, levels, device=scores.device, dtype=labels.dtype).view(-1, 1, 1)
     above = (labels >= level).to(scores.dtype)
     per_sample = -torch.einsum("rbl,bl->rb", above, log_probability) / (above.sum(-1) + RANK_EPSILON)
-    return per_sample.mean(1).sum() / levels
+    means = per_sample.mean(1) if counted is None else (per_sample * counted).sum(1) / counted.sum().clamp(min=1)
+    return means.sum() / levels
 
 
 def clamped_score_loss(scores: Tensor, targets: Tensor, mask: Tensor, positive_weight: float) -> Tensor:

@@ -78,6 +78,8 @@ class Step:
     """Epochs of the whole training."""
     generator: torch.Generator
     """On the CPU, so that draws are the same whatever the device."""
+    drawn: Tensor | None = None
+    """What the method drew from it for this step, on the batch's device; see :meth:`Method.prepared`."""
 
     @property
     def progress(self) -> float:
@@ -141,6 +143,14 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch, step: Step | None = None) -> Output:
         """Predict; ``step`` is given in training only and switches on what exists only there (noise groups, say)."""
+
+    def prepared(self, batch: Batch, step: Step) -> Step:
+        """The step with what ``forward`` takes from its private generator, which depends on the batch's shapes alone.
+
+        Training calls it in front of ``forward``, which so computes with tensors and nothing else, and can be compiled
+        or captured as a graph; dropout draws from torch's own generators. Methods that draw nothing have nothing to do.
+        """
+        return step
 
     @abstractmethod
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:

@@ -19,9 +19,17 @@ class Dropout(nn.Dropout):
         dropped = round(self.p * _LEVELS)
         if not self.training or dropped in (0, _LEVELS) or x.device.type != "cpu":
             return functional.dropout(x, self.p, self.training)
-        draws = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int16)
-        keep = draws[: x.numel()].view(x.shape) >= dropped - _LEVELS // 2
+        keep = _random_words(x.numel() // 4 + 1).view(torch.int16)[: x.numel()].view(x.shape) >= dropped - _LEVELS // 2
         return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+
+
+def _random_words(count: int) -> Tensor:
+    """(count,) int64, all bits random."""
+    lowest = -(1 << 63)
+    if torch.compiler.is_compiling():
+        # A graph cannot hold `random_` of all bits. These are the same draws, counted from the lowest number on.
+        return torch.randint(lowest, -1 - lowest, (count,)) ^ lowest
+    return torch.empty(count, dtype=torch.int64).random_(lowest, None)
 
 
 class DropPath(nn.Module):
@@ -48,19 +56,22 @@ class DropPath(nn.Module):
 
 
 class _SharedSlope(torch.autograd.Function):
-    """PReLU with one slope: vectorised passes, and the slope's gradient reduced as a dot product."""
+    """PReLU with one slope: vectorised passes, and the slope's gradient reduced as a dot product.
+
+    The slope stays a tensor: as a number it would have to be read.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(x, slope)
-        # As a number: a tensor of one entry would be broadcast, three times as slow.
-        return functional.leaky_relu(x, slope.item())
+        return functional.prelu(x, slope)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = ctx.saved_tensors
-        inner = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
-        return inner, torch.dot(gradient.flatten(), x.clamp(max=0).flatten()).view(1)
+        passed = torch.ops.aten.threshold_backward(gradient, x, 0)
+        scaled = gradient - passed
+        return passed.addcmul_(scaled, slope), torch.dot(scaled.flatten(), x.flatten()).view(1)
 
 
 class PReLU(nn.PReLU):

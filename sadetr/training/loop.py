@@ -44,13 +44,13 @@ class Trainer:
         self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
         self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
         self._streams = Streams(settings.seed)
+        self._parameters = list(model.parameters())
+        self._device = self._parameters[0].device
         self._epochs: TrainingEpochs = train.training_epochs(
-            self._settings.batch_size, self._streams, self._settings.bucket_batches
+            self._settings.batch_size, self._streams, self._settings.bucket_batches, self._device
         )
         self._watched = self._watched_epochs(validation)
         self._batches = math.ceil(len(train) / self._settings.batch_size)
-        self._parameters = list(model.parameters())
-        self._device = self._parameters[0].device
         self._optimiser = make_optimiser(model, self._settings)
         self._standstill = StandstillWarnings()
         self._warnings: list[str] = []
@@ -84,12 +84,15 @@ class Trainer:
         for index, batch in enumerate(self._epochs.epoch(epoch)):
             self._set_rate(rate(step=index))
             diagnosis = diagnosed if index == 0 and self._is_diagnosed(epoch) else None
-            columns = self._step(batch.to(self._device), step, diagnosis)
+            moved = batch.to(self._device)
+            columns = self._step(moved, self._model.prepared(moved, step), diagnosis)
             # Sums stay on the device: reading them here would wait for the GPU in every step.
             for name, value in columns.items():
                 totals[name] = totals.get(name, 0) + value.detach()
             report.step(epoch)
-        columns = {name: value.item() / self._batches for name, value in totals.items()}
+        # Read together, once per epoch.
+        sums = torch.stack([value.double() for value in totals.values()]).tolist()
+        columns = {name: value / self._batches for name, value in zip(totals, sums, strict=True)}
         means = {name.removeprefix("loss/"): value for name, value in columns.items() if name.startswith("loss/")}
         loss = sum(means.values())
         if not math.isfinite(loss):
@@ -105,7 +108,10 @@ class Trainer:
             group["lr"] = rate
 
     def _step(self, batch: Batch, step: Step, diagnosis: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
-        """One update; loss terms and monitors by their column of the history. Fills ``diagnosis`` if there is one."""
+        """One update; loss terms and monitors by their column of the history. Fills ``diagnosis`` if there is one.
+
+        Without one nothing is read back, so that a GPU is never waited for.
+        """
         output = self._model(batch, step)
         terms = self._model.objective(output, batch)
         if diagnosis is not None:
@@ -134,7 +140,8 @@ class Trainer:
                 f"training.schedule.watched_split: {schedule.watched_split!r} is no split of the benchmark setting, "
                 f"which has {', '.join(splits)}; name one of these, or another shape than 'plateau'"
             )
-        return splits[schedule.watched_split].training_epochs(self._settings.batch_size, self._streams)
+        watched = splits[schedule.watched_split]
+        return watched.training_epochs(self._settings.batch_size, self._streams, device=self._device)
 
     def _watched_loss(self, epoch: int) -> dict[str, float]:
         """The objective on the watched split, without dropout: the mean over batches, the same ones in every epoch."""
@@ -146,7 +153,8 @@ class Trainer:
         for batch in self._watched.epoch(0):
             moved = batch.to(self._device)
             with torch.no_grad():
-                losses.append(sum(self._model.objective(self._model(moved, step), moved).values()).item())
+                losses.append(sum(self._model.objective(self._model(moved, step), moved).values()))
+        losses = torch.stack(losses).tolist()
         return {self._loss_column: sum(losses) / len(losses)}
 
     def _is_diagnosed(self, epoch: int) -> bool:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from sadetr.errors import SettingsError
-from sadetr.losses.matching import match, take
+from sadetr.losses.matching import match, match_what_fits, take
 from sadetr.nn.spans import cw_to_se, generalised_iou
 from tests.samples import random_spans
 
@@ -48,6 +49,39 @@ def test_matching_equals_brute_force(seed, counts, doubled):
             ]
             assert totals[0] == pytest.approx(min(totals), abs=1e-4)
             assert not assigned[stage, sample, count:].any()
+
+
+@pytest.mark.parametrize("count", [3, 6, 20])
+def test_many_windows_are_matched_as_few_are(count):
+    """As many as the setting allows: beyond five another way leads to them, and beyond sixteen scipy's."""
+    generator = torch.Generator().manual_seed(count)
+    spans, truth = random_spans(generator, 2, 3, 24), random_spans(generator, 3, count)
+    mask = torch.arange(count) < torch.tensor([[count], [count // 2], [1]])
+    assigned = match(spans, truth, mask, L1, GIOU)
+    for stage in range(2):
+        for sample, valid in enumerate(mask.sum(1).tolist()):
+            pairs = torch.tensor(costs(spans[stage, sample], truth[sample, :valid]))
+            query, window = linear_sum_assignment(pairs)
+            assert assigned[stage, sample, window].tolist() == query.tolist()
+            assert not assigned[stage, sample, valid:].any()
+
+
+@pytest.mark.parametrize("slots", [3, 6, 30])
+def test_as_many_pairs_as_fit_are_those_of_scipy(slots):
+    """More valid spans than queries or fewer, however dear; far ones cost any two the same."""
+    generator = torch.Generator().manual_seed(slots)
+    spans, truth = random_spans(generator, 40, 6), random_spans(generator, 40, slots)
+    mask = torch.arange(slots) < torch.randint(0, slots + 1, (40, 1), generator=generator)
+    truth[::2] += 50 * torch.randn(20, slots, 1, generator=generator)
+    assigned, matched = match_what_fits(spans, truth, mask, L1, GIOU)
+    assert not (matched & ~mask).any()
+    assert not assigned[~matched].any()
+    for sample in range(40):
+        pairs = torch.tensor(costs(spans[sample], truth[sample]))
+        chosen, valid = pairs[assigned[sample], torch.arange(slots)][matched[sample]], pairs[:, mask[sample]]
+        assert len(chosen) == min(6, mask[sample].sum())
+        assert len(set(assigned[sample, matched[sample]].tolist())) == len(chosen)
+        assert chosen.sum().item() == pytest.approx(valid[linear_sum_assignment(valid)].sum().item(), rel=1e-6)
 
 
 def test_permuted_ground_truth_is_found_again():

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sadetr.models.sa_detr.initializer import noise_groups, scale_margin, self_attention_bias
+from sadetr.models.sa_detr.initializer import drawn_noise, noise_groups, scale_margin, self_attention_bias
 from sadetr.models.sa_detr.model import SADETR
 from sadetr.models.sa_detr.settings import Denoising
 from sadetr.nn.spans import cw_to_se, iou
@@ -18,9 +18,13 @@ ONE = torch.ones(1, 1, dtype=torch.bool)
 ROUNDING = 1e-6
 
 
-def drawn(options, spans=INNER, mask=ONE, progress=0.0, seed=0):
+def groups(options, spans=INNER, mask=ONE, progress=0.0, seed=0):
+    return noise_groups(spans, mask, options, drawn_noise(*mask.shape, options, small_step(progress, seed)))
+
+
+def drawn(options, *arguments, **draws):
     """Anchors as (groups, polarities, B, G, 2)."""
-    noise = noise_groups(spans, mask, options, small_step(progress, seed))
+    noise = groups(options, *arguments, **draws)
     anchors = noise.unflatten(noise.anchors[None])[0]
     return anchors.permute(1, 2, 0, 3, 4)
 
@@ -129,7 +133,7 @@ def test_the_margin_falls_linearly():
 def test_invalid_slots_hold_the_middle_and_every_draw_is_fresh():
     spans = torch.tensor([[[0.5, 0.2], [0.5, 0.2]], [[0.5, 0.2], [0.9, 0.9]]])
     mask = torch.tensor([[True, True], [True, False]])
-    noise = noise_groups(spans, mask, Denoising(groups=3), small_step())
+    noise = groups(Denoising(groups=3), spans, mask)
     anchors = noise.unflatten(noise.anchors[None])[0]
     valid = noise.unflatten(noise.valid[None])[0]
     assert anchors[1, :, :, 1].eq(0.5).all()
@@ -158,7 +162,7 @@ def test_without_negatives_there_are_positives_only():
 
 def test_visibility_between_direct_and_noise_queries():
     spans, mask = torch.full((2, 2, 2), 0.5), torch.tensor([[True, True], [True, False]])
-    noise = noise_groups(spans, mask, Denoising(groups=2), small_step())
+    noise = groups(Denoising(groups=2), spans, mask)
     visible = self_attention_bias(noise, 3, 2, torch.device("cpu"))[:, 0] == 0
     group, slot = torch.arange(8) // 4, torch.arange(8) % 2
     for sample in range(2):

@@ -48,6 +48,17 @@ def assert_same_batches(ours, expected):
             assert torch.equal(getattr(batch, name), getattr(other, name)), name
 
 
+def test_labels_lie_where_training_is_and_features_where_they_are_gathered(workspace):
+    """On a device that has no values, so that an epoch which needed one there would fail."""
+    epochs = workspace.split("train").training_epochs(BATCH_SIZE, Streams(2018), device=torch.device("meta"))
+    for batch, expected in zip(epochs.epoch(0), epochs_of(workspace.split("train")).epoch(0), strict=True):
+        for name in ("spans", "spans_mask", "saliency", "relevant", "positive_clips", "aligned_clip"):
+            assert getattr(batch, name).is_meta
+            assert getattr(batch, name).shape == getattr(expected, name).shape
+            assert getattr(expected, name).is_contiguous()
+        assert torch.equal(batch.video, expected.video)
+
+
 def test_an_epoch_is_a_permutation_with_the_last_partial_batch(workspace):
     split = workspace.split("train")
     batches = list(epochs_of(split).epoch(0))

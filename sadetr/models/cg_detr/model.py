@@ -131,11 +131,9 @@ class CGDETR(Method):
         if pairs.others is None:
             return visible
         # Published, the second pass holds the samples with a real negative alone, and tiles their masks.
-        real = pairs.others.real
-        words = pairs.others.take(text.mask)
-        others = words[:, None, None].expand_as(visible).clone()
-        others[real] = tiled_word_mask(batch.video_mask[real], words[real], heads)
-        return torch.cat((visible, others))
+        words, real = pairs.others.take(text.mask), pairs.others.real
+        tiled = tiled_word_mask(batch.video_mask, words, heads, real)
+        return torch.cat((visible, torch.where(real.view(-1, 1, 1, 1), tiled, words[:, None, None])))
 
     def _correlate(self, video: Tensor, positions: Tensor, text: Text, batch: Batch) -> Correlation:
         """Encode relevant clips, the other clips, words and dummies, each with a token in front."""

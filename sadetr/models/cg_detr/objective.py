@@ -57,11 +57,9 @@ def terms(output: CGDETROutput, batch: Batch, settings: CGDETRSettings) -> dict[
 def saliency_terms(output: CGDETROutput, batch: Batch, settings: CGDETRSettings) -> dict[str, Tensor]:
     """Margin, rank contrast and negative pairs of the clip scores, unweighted."""
     scores, negative, real = output.saliency, output.negative_saliency, next_source_texts(batch).real
-    # As published, the one sample without a negative is contrasted with itself alone, which is nothing.
-    others = int((~real).sum()) > 1
     return {
         "saliency_margin": margin_loss(scores, batch.positive_clips, batch.negative_clips, settings.saliency.margin),
-        "saliency_rank": rank_contrast(scores, negative, real, batch, settings, others),
+        "saliency_rank": rank_contrast(scores, negative, real, batch, settings, others=True),
         "saliency_negative": negative_pair_loss(negative, batch.video_mask, real),
     }
 
@@ -91,14 +89,14 @@ def rank_contrast(
         real: (B,) bool, where that is a negative.
         batch: labels and masks.
         settings: temperature and levels, and how samples without a negative are taken.
-        others: whether those have a mean of their own, where they are apart.
+        others: whether those have a mean of their own, where they are apart. As published, a single one is contrasted
+            with itself alone, which is nothing.
     """
     labels, mask, numbers = batch.saliency, batch.video_mask, (settings.saliency.temperature, settings.saliency.levels)
     if settings.false_negatives == "together":
         return rank_loss(scores, labels, mask, negative, real, *numbers)
-    total = scores.new_zeros(())
-    if real.any():
-        total = total + rank_loss(scores[real], labels[real], mask[real], negative[real], real[real], *numbers)
-    if others:
-        total = total + rank_loss(scores[~real], labels[~real], mask[~real], None, None, *numbers)
-    return total
+    contrast = rank_loss(scores, labels, mask, negative, real, *numbers, counted=real)
+    if not others:
+        return contrast
+    apart = rank_loss(scores, labels, mask, None, None, *numbers, counted=~real)
+    return contrast + apart * ((~real).sum() > 1)

@@ -86,13 +86,22 @@ def visible_words(video_mask: Tensor, text_mask: Tensor, heads: int, rule: str) 
     return text_mask if rule == "own" else tiled_word_mask(video_mask, text_mask, heads)
 
 
-def tiled_word_mask(video_mask: Tensor, text_mask: Tensor, heads: int) -> Tensor:
+def tiled_word_mask(video_mask: Tensor, text_mask: Tensor, heads: int, present: Tensor | None = None) -> Tensor:
     """Words that each head sees in QD-DETR as published: (B, L) and (B, T) -> (B, h, L, T) bool, True where seen.
 
     Head j of sample b hides the padded words of b and, from the clips that are padding in sample s = (b h + j) mod B,
     also the words that are padding in s. Its descendants have the same fault.
+
+    With ``present``, (B,) bool, only these samples are counted, b and s from 0 among them and B of them; what the rows
+    of the others hold is of no use.
     """
-    size = len(video_mask)
-    source = torch.arange(size * heads, device=video_mask.device).view(size, heads) % size
+    size, device = len(video_mask), video_mask.device
+    head = torch.arange(heads, device=device)
+    if present is None:
+        source = (torch.arange(size, device=device).unsqueeze(1) * heads + head) % size
+    else:
+        order = (~present).to(torch.int8).argsort(stable=True)
+        number = (present.cumsum(0) - 1).clamp(min=0).unsqueeze(1)
+        source = order[(number * heads + head) % present.sum().clamp(min=1)]
     hidden = ~video_mask.unsqueeze(2) & ~text_mask.unsqueeze(1)
     return text_mask[:, None, None] & ~hidden[source]

@@ -17,7 +17,7 @@ BORDER = 100.0
 
 @dataclass(frozen=True)
 class Events:
-    """Pseudo events of a batch, E at most per sample."""
+    """Pseudo events of a batch in E slots, of which there are as many as there could be events."""
 
     spans: Tensor
     """(B, E, 2) ``cw``, in units of the sample's valid clips, zero-padded."""
@@ -62,7 +62,7 @@ def pseudo_events(video: Tensor, mask: Tensor, source: EventSource) -> Events:
         middle = torch.arange(len(mask), device=mask.device) == len(mask) // 2
         found = torch.cat((middle.unsqueeze(1), found), 1)
     spans = spans.to(video.dtype) / mask.sum(1).view(-1, 1, 1)
-    order = (~found).to(torch.int8).argsort(dim=1, stable=True)[:, : int(found.sum(1).max())]
+    order = (~found).to(torch.int8).argsort(dim=1, stable=True)
     found = found.gather(1, order)
     return Events(take(spans[None], order[None])[0] * found.unsqueeze(-1), found)
 
@@ -90,7 +90,7 @@ def changes(video: Tensor, mask: Tensor) -> Tensor:
     # Divided one after the other: the product of two small lengths may be none.
     similarities = products / lengths.unsqueeze(1) / lengths.unsqueeze(2)
     similarities = similarities.masked_fill(~(mask.unsqueeze(1) & mask.unsqueeze(2)), 0.0)
-    signs = video.new_tensor([1, 1, 0, -1, -1])
+    signs = torch.arange(2, -3, -1, device=video.device, dtype=video.dtype).sign()
     board = torch.outer(signs, signs)[None, None]
     return functional.conv2d(similarities.unsqueeze(1), board, padding=2)[:, 0].diagonal(dim1=1, dim2=2)
 

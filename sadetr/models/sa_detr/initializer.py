@@ -35,7 +35,21 @@ def scale_margin(settings: Denoising, progress: float) -> float:
     return settings.margin_start + (settings.margin_end - settings.margin_start) * progress
 
 
-def noise_groups(spans: Tensor, mask: Tensor, settings: Denoising, step: Step) -> NoiseGroups:
+def drawn_noise(batch: int, slots: int, settings: Denoising, step: Step) -> Tensor:
+    """Noise of K groups and P polarities for the centre and the width of every ground-truth slot, on the CPU.
+
+    Uniform between the bounds of its polarity (D29), with either sign: (B, K, P, G, 2).
+    """
+    polarities = 2 if settings.negatives else 1
+    shape = (batch, settings.groups, polarities, slots, 2)
+    draw = torch.rand(shape, generator=step.generator)
+    sign = torch.randint(0, 2, shape, generator=step.generator) * 2.0 - 1.0
+    low, high = _noise_ranges(settings, scale_margin(settings, step.progress))
+    low, high = (torch.tensor(ends[:polarities]).view(1, 1, polarities, 1, 1) for ends in (low, high))
+    return (low + (high - low) * draw) * sign
+
+
+def noise_groups(spans: Tensor, mask: Tensor, settings: Denoising, noise: Tensor) -> NoiseGroups:
     """Jitter every ground-truth span once per group and polarity (section 4.2 of docs/interpretation.md, D26-D32).
 
     The centre moves by at most half the noise times the width (or the centre, D27), the width by the noise times
@@ -45,28 +59,19 @@ def noise_groups(spans: Tensor, mask: Tensor, settings: Denoising, step: Step) -
         spans: (B, G, 2) ``cw`` ground truth, zero-padded.
         mask: (B, G) bool.
         settings: the DN switches.
-        step: source of the draws, made on the CPU.
+        noise: (B, K, P, G, 2) as :func:`drawn_noise`.
 
     Returns:
         Anchors with (0.5, 0.5) in invalid slots.
     """
-    batch, slots, _ = spans.shape
-    polarities = 2 if settings.negatives else 1
-    shape = (batch, settings.groups, polarities, slots, 2)
-    draw = torch.rand(shape, generator=step.generator)
-    sign = torch.randint(0, 2, shape, generator=step.generator) * 2.0 - 1.0
-    low, high = _noise_ranges(settings, scale_margin(settings, step.progress))
-    low, high = (torch.tensor(ends[:polarities]).view(1, 1, polarities, 1, 1) for ends in (low, high))
-    noise = ((low + (high - low) * draw) * sign).to(spans.device)
-
     truth = spans[:, None, None]
     centre, width = truth.split(1, dim=-1)
     moved = width if settings.centre_scale == "width" else centre
     jittered = truth + noise * torch.cat((moved / 2, width), dim=-1)
     anchors = _valid_spans(jittered, settings.min_width)
-    valid = mask[:, None, None].expand(shape[:-1])
+    valid = mask[:, None, None].expand(noise.shape[:-1])
     anchors = torch.where(valid.unsqueeze(-1), anchors, anchors.new_full((), 0.5))
-    return NoiseGroups(anchors.flatten(1, 3), valid.flatten(1, 3), settings.groups, polarities, slots)
+    return NoiseGroups(anchors.flatten(1, 3), valid.flatten(1, 3), *noise.shape[1:4])
 
 
 def _noise_ranges(settings: Denoising, margin: float) -> tuple[list[float], list[float]]:

@@ -1,6 +1,6 @@
 """SA-DETR: the parts of section 3 put together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from sadetr.models.detr.texts import TextPairs, next_video_texts
 from sadetr.models.interface import Batch, LossTerms, Method, Shown, Step
 from sadetr.models.sa_detr.aligner import ModalAligner
 from sadetr.models.sa_detr.enhance import GlobalBlock
-from sadetr.models.sa_detr.initializer import NoiseGroups, noise_groups, self_attention_bias
+from sadetr.models.sa_detr.initializer import NoiseGroups, drawn_noise, noise_groups, self_attention_bias
 from sadetr.models.sa_detr.objective import objective
 from sadetr.models.sa_detr.output import SADETROutput
 from sadetr.models.sa_detr.refiner import SpanAwareRefiner, VideoContext
@@ -68,7 +68,8 @@ class SADETR(Method):
         anchors = self.direct_anchors(local[:, 0])
         noise = None
         if step is not None and self.noise_content is not None:
-            noise = noise_groups(batch.spans, batch.spans_mask, self.settings.dn, step)
+            drawn = self.prepared(batch, step).drawn if step.drawn is None else step.drawn
+            noise = noise_groups(batch.spans, batch.spans_mask, self.settings.dn, drawn)
         # Anchors without a loss of their own learn from the refiner alone (D25).
         apart = self.settings.qi.detach and self.settings.qi.init_loss
         spans, qualities = self._refine(anchors.detach() if apart else anchors, noise, context)
@@ -86,6 +87,13 @@ class SADETR(Method):
             negative_saliency=None if encoded.negative is None else self.highlight_head(encoded.negative),
             **self._alignment_embeddings(batch, encoded, sentence),
         )
+
+    def prepared(self, batch: Batch, step: Step) -> Step:
+        """Draw the noise, where it is on. Without this, ``forward`` draws it itself."""
+        if self.noise_content is None:
+            return step
+        noise = drawn_noise(*batch.spans_mask.shape, self.settings.dn, step)
+        return replace(step, drawn=noise.to(batch.spans.device, non_blocking=True))
 
     def objective(self, output: SADETROutput, batch: Batch) -> LossTerms:
         """Weighted loss terms of eq 10."""

@@ -74,7 +74,7 @@ class TwoDTAN(Method):
 
     def windows(self) -> Tensor:
         """(K, 2) ``se`` of the candidates, normalised: from the start of the first to the end of the last position."""
-        return (self.cells + self.cells.new_tensor([0, 1])) / self.settings.positions
+        return (self.cells + torch.arange(2, device=self.cells.device)) / self.settings.positions
 
     def objective(self, output: TwoDTANOutput, batch: Batch) -> dict[str, Tensor]:
         """One term: whether every candidate's score says how well it overlaps the window."""

@@ -24,8 +24,6 @@ PADDED = -149 * math.log(2)
 """Added to the saliency of padded clips: the logarithm of float32's smallest number, as published."""
 TEXT, VIDEO = 0, 1
 """Rows of the type embedding."""
-DIRECTIONS = (-1.0, 1.0)
-"""A clip's window begins before its point and ends behind it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,9 @@ class UniVTG(Method):
         encoded = self.encoder.encode(video, mask, text, batch.text_mask, places).values[:, : video.shape[1]]
         read = mask if self.settings.padding == "masked" else None
         logits = self.foreground_head(encoded, read).squeeze(-1)
-        offsets = self.span_head(encoded, read).sigmoid() * encoded.new_tensor(DIRECTIONS)
+        # A clip's window begins before its point and ends behind it.
+        directions = torch.arange(-1, 2, 2, device=encoded.device)
+        offsets = self.span_head(encoded, read).sigmoid() * directions
         points, score = self.points(mask).to(offsets.dtype), logits.sigmoid()
         sentence = self.pooling(text, batch.text_mask)
         similarity = functional.cosine_similarity(video, sentence.unsqueeze(1), dim=-1) + PADDED * ~mask

@@ -75,7 +75,9 @@ def random_walk(clips: Tensor, centres: Tensor, starts: Tensor, counted: Tensor)
     first = WALK * shares.transpose(1, 2) @ centres + starts
     system = torch.eye(centres.shape[1], dtype=clips.dtype, device=clips.device)
     system = system - WALK**2 * steps @ shares.transpose(1, 2)
-    rest = shares.transpose(1, 2) @ torch.linalg.solve(system, steps @ first)
+    # Never singular, as rows of what is taken off sum to w² at most; `solve` would wait for the device to see that.
+    solution, _ = torch.linalg.solve_ex(system, steps @ first)
+    rest = shares.transpose(1, 2) @ solution
     return (1 - WALK) * (first + WALK**2 * rest)
 
 

@@ -80,7 +80,7 @@ def predicted(start: Tensor, end: Tensor, highlight: Tensor, mask: Tensor) -> VS
     """The pair of first and last clip with the greatest product of probabilities, from (B, L) logits and scores."""
     pairs = (start.softmax(1).unsqueeze(2) * end.softmax(1).unsqueeze(1)).triu()
     boundaries = torch.stack((pairs.amax(2).argmax(1), pairs.amax(1).argmax(1)), 1)
-    edges = boundaries + boundaries.new_tensor([0, 1])
+    edges = boundaries + torch.arange(2, device=boundaries.device)
     spans = se_to_cw(edges / mask.sum(1, keepdim=True).to(start.dtype))
     scores = pairs.amax((1, 2))
     return VSLNetOutput(spans.unsqueeze(1), scores.unsqueeze(1), highlight, start=start, end=end, boundaries=boundaries)

@@ -1,0 +1,136 @@
+"""The linear assignment problem for many small matrices of costs at once, without a look at their values.
+
+Rows are assigned one after the other. The best assignment of one row more differs from the last one by a chain: the new
+row takes the column of another row, that one the column of a third, and so on to one that takes a free column. While
+there are few chains the cheapest is found among all of them, and by the Bellman-Ford recursion from then on. What is
+computed so depends on shapes alone, and a GPU is never waited for. Matrices of many rows are left to scipy.
+"""
+
+from itertools import pairwise, permutations
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional
+
+ENUMERATED = 5
+"""Rows up to which all chains are compared: there are 65 for the fifth row, and 326 for a sixth."""
+BATCHED = 16
+"""Rows up to which no value is read back; the number of operations grows with their square."""
+PRECISION = 42
+"""Bits to which the recursion rounds costs, so that their sums and differences are exact in double precision."""
+
+
+@torch.no_grad()
+def cheapest_columns(cost: Tensor) -> Tensor:
+    """Assign a column of its own to every row, at least total cost.
+
+    Of equally cheap assignments one is taken by a rule that is the same on all devices: rows are assigned from the
+    first to the last, by the chain that moves fewest other rows, to the first of equally cheap columns. (More than
+    ``BATCHED`` rows: scipy's rule.)
+
+    Args:
+        cost: (n, m, K) of K problems, finite, with n <= m. Side by side they suit vector instructions.
+
+    Returns:
+        (n, K) int64.
+    """
+    rows, cost = len(cost), cost.double()
+    if rows > BATCHED:
+        return _by_scipy(cost)
+    cost = _rounded(cost) if rows > ENUMERATED else cost
+    columns, left = cost[:1].min(1).indices, cost.clone()
+    for row in range(1, rows):
+        left.scatter_(1, columns.expand(rows, -1, -1), torch.inf)
+        free = left[: row + 1].min(1, keepdim=True)
+        # What each row would pay for the column of each assigned row and, behind them, for the best of the free ones.
+        moves = torch.cat((cost.gather(1, columns.expand(row + 1, -1, -1)), free.values), 1)
+        sources = _cheapest_chain(moves) if row < ENUMERATED else _shortest_chain(moves)
+        columns = torch.cat((columns, free.indices.squeeze(1))).gather(0, sources)
+    return columns
+
+
+def _cheapest_chain(moves: Tensor) -> Tensor:
+    """Where every row gets its column from: the cheapest of all chains.
+
+    Args:
+        moves: (n, n, K) cost of row i for the column of row j < n - 1 and, last, for the best free one.
+
+    Returns:
+        (n, K) int64, j for the column of row j, n - 1 + i for the free one of row i.
+    """
+    members, sources = _chains(len(moves), moves.device)
+    # As a product of matrices: up to five costs of single precision, whose sum double precision holds.
+    cheapest = (members @ moves.flatten(0, 1)).min(0).indices
+    return sources.index_select(0, cheapest).T
+
+
+_CHAINS: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
+"""By rows and device. Made in the first step; from then on also a compiled step finds them where they are."""
+
+
+def _chains(rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """All P chains that begin with the last of n rows, those that move fewer rows first.
+
+    Returns:
+        (P, n n) float64, which of the moves, row by row, are those of a chain: 1 or 0; and (P, n) int64, where every
+        row gets its column from, as :func:`_cheapest_chain` says.
+    """
+    if (rows, str(device)) not in _CHAINS:
+        _CHAINS[rows, str(device)] = tuple(values.to(device) for values in _all_chains(rows))
+    return _CHAINS[rows, str(device)]
+
+
+def _all_chains(rows: int) -> tuple[Tensor, Tensor]:
+    last, chains = rows - 1, []
+    for others in range(rows):
+        for moved in permutations(range(last), others):
+            # Whose column each row takes: its own where it stays, and that of the last, which has none, if a free one.
+            takes = list(range(rows))
+            for row, following in pairwise((last, *moved, last)):
+                takes[row] = following
+            chains.append(takes)
+    takes = torch.tensor(chains)
+    moves = functional.one_hot(takes, rows).flatten(1)
+    sources = torch.where(takes == last, last + torch.arange(rows), takes)
+    return moves.double(), sources
+
+
+def _shortest_chain(moves: Tensor) -> Tensor:
+    """The same by the Bellman-Ford recursion: what leaving its column costs a row at least, whatever follows."""
+    last, count = len(moves) - 1, moves.shape[2]
+    row = torch.arange(last + 2, device=moves.device).unsqueeze(1)
+    own = moves[:last, :last].diagonal().T
+    losses, least = moves[:, :last] - own, moves[:, last]
+    # Who moves on; row n stands for a free column, behind which nobody does.
+    following = torch.full_like(row, last + 1).expand(-1, count)
+    for _ in range(last):
+        through = (losses + least[:last]).min(1)
+        better = through.values < least
+        least = torch.where(better, through.values, least)
+        # Only what is cheaper: chains that come back to a row of theirs are not.
+        following = torch.cat((torch.where(better, through.indices, following[:-1]), following[-1:]))
+    sources, current = row.expand(-1, count), row[last:-1].expand(-1, count)
+    for _ in range(last + 1):
+        after = following.gather(0, current)
+        sources, current = sources.scatter(0, current, after), after
+    row, sources = row[:-1], sources[:-1]
+    return torch.where(sources > last, last + row, sources)
+
+
+def _rounded(cost: Tensor) -> Tensor:
+    """(n, m, K) costs as integers of at most ``PRECISION`` bits, each problem by a scale of its own.
+
+    Costs that are no sums of few bits could make a chain that comes back to a row look cheaper than it is.
+    """
+    largest = cost.abs().amax((0, 1)).clamp(min=torch.finfo(cost.dtype).tiny * 2**PRECISION)
+    return (cost * (2**PRECISION / largest)).round()
+
+
+def _by_scipy(cost: Tensor) -> Tensor:
+    """Solve one problem after the other on the host, which a GPU is waited for once."""
+    columns = np.empty(cost.shape[::2], np.int64)
+    for number, problem in enumerate(cost.permute(2, 0, 1).cpu().numpy()):
+        _, columns[:, number] = linear_sum_assignment(problem)
+    return torch.from_numpy(columns).to(cost.device)

@@ -1,0 +1,183 @@
+"""A step of training asks the host for nothing and is one graph: what a GPU needs, shown of all methods without one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sadetr.configuration import load_method, resolve
+from sadetr.layering import named_files
+from sadetr.models.construction import make_method
+from sadetr.models.interface import Batch, Method, Step
+from sadetr.randomness import Streams
+from sadetr.settings import RunSettings
+from sadetr.training.checkpoint import TrainingState
+from sadetr.training.loop import Trainer
+from tests.training.test_methods import SCALE
+
+METHODS = named_files("methods")
+VARIANTS = [
+    (method, variant)
+    for method in METHODS
+    for variant in load_method(method).variants
+    if variant in ("full", "corrected")
+]
+READING = {
+    "_local_scalar_dense",
+    "_linalg_check_errors",
+    "_unique",
+    "_unique2",
+    "equal",
+    "is_nonzero",
+    "item",
+    "linalg_solve",
+    "masked_select",
+    "nonzero",
+    "nonzero_numpy",
+    "unique_consecutive",
+    "unique_dim",
+}
+"""Operators whose result, or its shape, depends on values: the host waits for them."""
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
+"""Operators that find the True entries first, where an index is boolean."""
+CALLS = {
+    *("__array__", "__bool__", "__float__", "__index__", "__int__", "cpu", "item", "numpy", "tolist"),
+    *("as_tensor", "from_numpy", "new_tensor", "tensor"),
+}
+"""Functions that read a tensor, or make one of the host's numbers, some of which no operator shows on a CPU."""
+
+
+REFINING = ("decoder_layers", "refiner_layers")
+
+
+class ReadsError(AssertionError):
+    """Something was read back."""
+
+
+class NoReading(TorchDispatchMode):
+    """Raises where an operator needs values on the host."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in INDEXING else ()
+        boolean = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
+        if name in READING or boolean or func is torch.ops.aten.repeat_interleave.Tensor:
+            raise ReadsError(f"{func} needs values on the host")
+        return func(*args, **(kwargs or {}))
+
+
+class NoReadingCalls(TorchFunctionMode):
+    """Raises where a function that reads or makes numbers of the host is called."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in CALLS:
+            raise ReadsError(f"{func.__name__} is called")
+        return func(*args, **(kwargs or {}))
+
+
+READS: dict[str, Callable[[Tensor], object]] = {
+    "item": lambda values: values[0].item(),
+    "tolist": lambda values: values.tolist(),
+    "cpu": lambda values: values.cpu(),
+    "numpy": lambda values: values.numpy(),
+    "branch": lambda values: 1 if values.sum() > 0 else 0,
+    "float": lambda values: float(values[0]),
+    "nonzero": lambda values: values.nonzero(),
+    "where": lambda values: torch.where(values > 0),
+    "masked_select": lambda values: values.masked_select(values > 0),
+    "boolean index": lambda values: values[values > 0],
+    "boolean index_put": lambda values: values.clone().index_put_((values > 0,), values[0]),
+    "unique": lambda values: values.unique(),
+    "equal": lambda values: torch.equal(values, values),
+    "repeat_interleave": lambda values: values.repeat_interleave(torch.ones(3, dtype=torch.int64)),
+    "one_hot": lambda values: torch.nn.functional.one_hot(values.long() % 2),
+    "solve": lambda values: torch.linalg.solve(values.diag(), values),
+    "tensor": lambda values: values + torch.tensor([1.0, 2.0, 3.0]),
+    "new_tensor": lambda values: values + values.new_tensor([1.0, 2.0, 3.0]),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_whatever_reads_is_found(read):
+    values = torch.arange(1.0, 4.0)
+    with pytest.raises(ReadsError), NoReadingCalls(), NoReading():
+        READS[read](values)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A method with dropout, the trainer of it, and its first batch."""
+
+    model: Method
+    trainer: Trainer
+    batch: Batch
+    step: Step
+
+
+def shallow(settings: RunSettings) -> RunSettings:
+    """One layer of each stack, two where the second reads other references than the first: all take long to capture."""
+    layers = {name: value for name, value in settings.model if name.endswith("_layers")}
+    fewer = {name: min(value, 2 if name in REFINING else 1) for name, value in layers.items()}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=fewer)})
+
+
+@pytest.fixture
+def training(workspace, tmp_path) -> Callable[..., Training]:
+    scale = tmp_path / "narrow.yaml"
+    scale.write_text(SCALE % workspace.scale)
+
+    def make(method: str, variant: str = "full") -> Training:
+        settings = shallow(resolve("qvhighlights", method, variant, 2018, str(scale)))
+        torch.manual_seed(0)
+        model = make_method(settings)
+        train = workspace.split("train")
+        trainer = Trainer(model, settings, train, {"val": workspace.split("val")}, TrainingState("none"))
+        batch = next(train.training_epochs(settings.training.batch_size, Streams(2018)).epoch(0))
+        batch = batch.to(torch.device("cpu"))
+        # So late that a method which changes while it trains has changed.
+        step = model.prepared(batch, Step(900, 1000, Streams(2018).torch("method", 0)))
+        return Training(model.train(), trainer, batch, step)
+
+    return make
+
+
+@pytest.mark.parametrize(("method", "variant"), VARIANTS, ids=["-".join(names) for names in VARIANTS])
+def test_no_step_reads_a_value_back(training, method, variant):
+    """Forward, objective, backward, clipping and optimiser; the first step makes what all the others find."""
+    made = training(method, variant)
+    made.trainer._step(made.batch, made.step)
+    with NoReadingCalls(), NoReading():
+        columns = made.trainer._step(made.batch, made.step)
+    assert all(value.isfinite() for value in columns.values())
+
+
+# oneDNN's LSTM cannot be captured where its input needs no gradient.
+@torch.backends.mkldnn.flags(enabled=False)
+@torch._dynamo.config.patch(allow_rnn=True)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_is_one_graph_with_the_same_numbers(training, method):
+    """Of forward and objective, and so of the backward pass: a break would be an error."""
+    made = training(method)
+
+    def loss(batch: Batch) -> Tensor:
+        return torch.stack(list(made.model.objective(made.model(batch, made.step), batch).values())).sum()
+
+    found = []
+    torch._dynamo.reset()
+    for run in (loss, torch.compile(loss, fullgraph=True, dynamic=False, backend="aot_eager")):
+        made.model.zero_grad()
+        torch.manual_seed(0)
+        value = run(made.batch)
+        value.backward()
+        found.append([value, *(each.grad for each in made.model.parameters() if each.grad is not None)])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
