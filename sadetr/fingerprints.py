@@ -120,6 +120,11 @@ class Fingerprints:
         contents = [(path.parent.name, path.name, self._sum(path)) for path in published]
         return fingerprint(code, self._layout.scale.label, contents)
 
+    def reporting(self) -> str:
+        """What the report depends on beside runs, scores and figures: its code, its templates and the label."""
+        code = [code_fingerprint("sadetr.reporting.report_command"), template_texts()]
+        return fingerprint(code, self._layout.scale.label)
+
     def _dataset(self, setting: str) -> DatasetSettings:
         return resolve_dataset(setting, self._reference)
 
