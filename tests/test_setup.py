@@ -45,6 +45,9 @@ def test_environment_yml_has_the_ranges_of_pyproject():
     python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert str(conda.pop("python")) == python
     conda.pop("pip")
+    (by_pip,) = (item["pip"] for item in content["dependencies"] if isinstance(item, dict))
+    others = [Requirement(item) for item in by_pip if not item.startswith("--")]
+    conda |= {canonicalize_name(item.name): item.specifier for item in others}
     assert conda == {name: item.specifier for name, item in pyproject().items()}
 
 
