@@ -14,9 +14,14 @@ import yaml
 from sadetr.errors import SettingsError
 
 CONFIG = ("--config", "-C")
-NAMED_VALUES = (*CONFIG, "--resources", "--res", "--default-resources", "--default-res", "--set-resources")
 NUMBERS = ("seeds",)
 """Keys of ``--config`` whose values may be numbers."""
+NAMED_VALUES = (
+    *CONFIG,
+    *("--resources", "--res", "--default-resources", "--default-res", "--set-resources", "--set-resource-scopes"),
+    *("--set-threads", "--set-scatter", "--consider-ancient", "--groups", "--group-components"),
+)
+"""Options of Snakemake that take any number of ``NAME=VALUE``."""
 CONFIG_FILES = ("--configfile", "--configfiles")
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -24,10 +29,13 @@ CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 def mended(words: Sequence[str]) -> list[str]:
     """The words with targets in front that Snakemake's parser would read as values of an option.
 
-    ``--resources``, ``--config`` and ``--configfile`` swallow every following word that is no option, so that
-    ``--resources gpu=1 all`` ends with a traceback about the resource ``all``. Moved are only words that can be no
-    value of the option before them: those without ``=``, and those that name no file. Whatever Snakemake can parse
+    ``--resources``, ``--config``, ``--configfile`` and their like swallow every following word that is no option, so
+    that ``--resources gpu=1 all`` ends with a traceback about the resource ``all``. Moved are only words that can be
+    no value of the option before them: those without ``=``, and those that name no file. Whatever Snakemake can parse
     is left as it is.
+
+    They go to the front and not behind a ``--``, which would make targets of all that follows it, options included:
+    ``--resources gpu=1 all --cores 1`` is as common.
     """
     targets: list[str] = []
     kept: list[str] = []

@@ -137,6 +137,11 @@ class RunFolder:
         return self.path / "metrics.parquet"
 
     @property
+    def query_scores(self) -> Path:
+        """What every query adds to these metrics."""
+        return self.path / "query_scores.parquet"
+
+    @property
     def trained(self) -> list[Path]:
         """Files that a finished training leaves, beside the folders of checkpoints and predictions."""
         return [self.config, self.history, self.provenance]

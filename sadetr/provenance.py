@@ -27,6 +27,7 @@ EXEMPT = {
     "sadetr.files",
     "sadetr.installation",
     "sadetr.layering",
+    "sadetr.progress",
     "sadetr.provenance",
     "sadetr.records",
     "sadetr.settings",

@@ -30,6 +30,11 @@ class Selection(Record):
     metrics: list[str] = Field(default=["mAP"], min_length=1)
     split: str = "val"
 
+    @property
+    def title(self) -> str:
+        """Split and metrics, as people read them."""
+        return f"{self.split} {' & '.join(self.metrics)}"
+
 
 class WindowOverrun(Record):
     """What is done with annotated windows that end after their video, as they do where durations were rounded."""

@@ -142,7 +142,7 @@ class Workflow:
         return [
             path
             for folder in self._folders(names)
-            for path in [*folder.trained, folder.checkpoints, folder.predictions, folder.metrics]
+            for path in [*folder.trained, folder.checkpoints, folder.predictions, folder.metrics, folder.query_scores]
         ] + self._stores(names)
 
     def trained(self) -> list[Path]:
@@ -186,8 +186,8 @@ class Workflow:
 
     @property
     def tolerances(self) -> list[Path]:
-        """Written tolerances of the comparison."""
-        return chance_files()
+        """What the comparison knows of chance, and the paper's claims."""
+        return [*chance_files(), find("paper", "claims.yaml")]
 
     def prepare_inputs(self, setting: str) -> list[Path]:
         """What a feature store is made from, as far as the workflow makes it; what is given must be there.
@@ -229,7 +229,7 @@ class Workflow:
         return [self.layout.corpus(setting), self.layout.prepared(setting)] if self.generated else []
 
     def compared_inputs(self) -> list[Path]:
-        """Metrics of the runs that are compared with the paper.
+        """Metrics of the runs that are compared with the paper, and of their queries.
 
         Raises:
             SettingsError: something could not be scored or compared.
@@ -237,7 +237,7 @@ class Workflow:
         for name in self.all:
             check_rendered(self.experiments[name], self.layout.scale)
         check_compared([self.experiments[name] for name in self.all], load_chance(self.layout.scale))
-        return self.metrics()
+        return [*self.metrics(), *(folder.query_scores for folder in self._folders([]))]
 
     @property
     def checks(self) -> list[Path]:

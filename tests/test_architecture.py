@@ -187,9 +187,10 @@ def test_every_room_has_its_modules(house):
     assert missing == []
 
 
-def test_the_logger_plugin_stands_on_the_ground():
-    (path,) = (ROOT / PLUGIN).glob("*.py")
-    ours = [each.module for each in imports_of(PLUGIN, path, {}) if each.module.startswith("sadetr")]
+def test_the_logger_plugin_stands_on_the_ground(house):
+    plugin = modules_of(ROOT / PLUGIN)
+    found = [each.module for name, path in plugin.items() for each in imports_of(name, path, house) if each.module]
+    ours = [module for module in found if module.partition(".")[0] == "sadetr"]
     assert {PLAN.room(module.partition(".")[2]) for module in ours} == {"ground"}
 
 

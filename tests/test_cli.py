@@ -8,7 +8,7 @@ import pytest
 
 COMMANDS = (
     *("runs", "explain", "generate", "download", "check-data", "prepare", "train", "predict", "evaluate", "submit"),
-    *("gather", "table", "figure", "comparison", "compare", "snakefile"),
+    *("gather", "table", "figure", "comparison", "compare", "status", "verify-run", "snakefile"),
 )
 
 
@@ -53,6 +53,8 @@ def test_runs_prints_rows_and_runs():
         (("explain", "--run", "qvhighlights/sa_detr/full/seed1", "--row", "a"), "--table N --row KEY"),
         (("explain", "--table", "1", "--row", "EaTR", "--qid", "1"), "no run of ours to look into"),
         (("figure", "5", "--qid", "1"), "figure5 shows no single queries"),
+        (("verify-run",), "say which runs to verify: RUN..., or --all"),
+        (("verify-run", "--all"), "results/mini/runs: holds no run"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_1(tmp_path, arguments, message):
@@ -65,7 +67,7 @@ def test_a_mistake_is_one_message_and_exit_code_1(tmp_path, arguments, message):
 
 def test_compare_of_nothing_is_incomplete(tmp_path):
     done = sadetr("compare", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "missing" in done.stdout
 
 
@@ -73,7 +75,8 @@ def test_torch_stays_out_of_everything_but_training():
     modules = (
         "sadetr.cli, sadetr.workflow, sadetr.evaluation.command, sadetr.reporting.command, sadetr.data.preparation"
     )
-    modules += ", sadetr.inspection.report, sadetr.inspection.picture"
+    modules += ", sadetr.inspection.report, sadetr.inspection.picture, sadetr.reporting.status"
+    modules += ", sadetr.reporting.integrity"
     code = f"import {modules}, sadetr.reporting.scoring, sadetr.data.corpus, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

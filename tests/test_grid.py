@@ -134,6 +134,12 @@ def test_all_asks_for_no_data_that_only_other_targets_need(scale):
     assert [path for path in flow.kept("vslnet_inputs") if "tacos_glove" in str(path)]
 
 
+def test_targets_ask_for_the_scores_of_queries_as_well():
+    """A run that was evaluated before there were any is evaluated again."""
+    flow = Workflow({})
+    assert {path.with_name("query_scores.parquet") for path in flow.metrics()} <= set(flow.kept())
+
+
 def test_sensitivity_is_not_part_of_all():
     flow = Workflow({})
     assert "sensitivity" in flow.experiments

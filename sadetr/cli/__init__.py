@@ -12,6 +12,7 @@ from sadetr.cli import (  # noqa: F401
     inspection,
     installation,
     prediction,
+    progress,
     reporting,
     training,
     weights,

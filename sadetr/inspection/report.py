@@ -8,8 +8,8 @@ from sadetr.differences import differences, full_model
 from sadetr.experiments import RunId, run_settings
 from sadetr.inspection.runs import MetricLine, Use, row_metrics, run_metrics, uses_of
 from sadetr.layout import Layout
-from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.run_state import RunState, state_of
+from sadetr.reporting.scores import ScaleResults, Score
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, Row, RunId, experiment_names, load_experiment
-from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperValue, load_paper_table
+from sadetr.reporting.scores import ScaleResults, Score
 
 METRICS = ("R1@0.3", "R1@0.5", "R1@0.7", "mAP@0.5", "mAP@0.75", "mAP", "mIoU", "HD_mAP", "HIT@1")
 """Shown of a run that was not asked for as a row."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sadetr.experiments import RunId
 from sadetr.reporting.chance import ReferenceTolerance
-from sadetr.reporting.metrics import Key
 from sadetr.reporting.metrics_file import MetricsFile
+from sadetr.reporting.scores import Key
 
 Place = tuple[RunId, Key]
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sadetr.configuration import ScaleSettings
 from sadetr.errors import SettingsError
-from sadetr.experiments import Experiment, Row, RunId, load_experiment
+from sadetr.experiments import Experiment, Row, RunId, experiment_names, load_experiment
 from sadetr.layering import extension_folders, load_yaml, validate
 from sadetr.records import PositiveFloat, PositiveInt, Record
 from sadetr.reporting.paper import PAPER, PaperTable, PaperValue, load_paper_table
@@ -209,6 +209,9 @@ def load_chance(scale: ScaleSettings) -> Chance:
         SettingsError: as :func:`load_chance_settings`, or the experiment that it names does not fit its numbers.
     """
     settings = load_chance_settings()
+    if settings.measured not in experiment_names():
+        # A configuration with tables of one's own alone.
+        return Chance(settings, chance_files()[0], {})
     experiment = load_experiment(settings.measured, scale)
     return Chance(settings, chance_files()[0], measured_values(experiment, load_paper_table(settings.measured)))
 

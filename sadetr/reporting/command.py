@@ -15,10 +15,11 @@ from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.layout import Layout
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
-from sadetr.reporting.metrics import ScaleResults, gather
+from sadetr.reporting.metrics import gather
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.qualitative import panels
 from sadetr.reporting.requirements import check_rendered
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.sweep import sweep_figure
 from sadetr.reporting.table_documents import DOCUMENTS, table_document
 

@@ -1,4 +1,4 @@
-"""Our numbers against the paper's: a verdict per cell and per table, and one exit code over all of them.
+"""Our numbers against the paper's: a verdict per cell, per table and per claim, and one exit code over all of them.
 
 Verdicts on a cell at a comparable scale, with d = ours - reference in percentage points, both rounded to the two
 decimals printed. The reference is the paper's number or, where it prints a mean over seeds of the same network, that
@@ -14,7 +14,8 @@ not comparable    the split has no labels here, or not for all of its queries
 differs           published predictions: abs(d) > limit, in either direction
 ================  =============================================================
 
-A table is "below" when its cells as a whole lie lower than chance explains, each of them "reached" or not.
+A table is "below" when its cells as a whole lie lower than chance explains, each of them "reached" or not. Verdicts on
+the paper's claims are those of :mod:`sadetr.reporting.judgement`.
 
 At every other scale a number of a run is "not comparable", with the reason, whatever its size. What published
 predictions score here checks the scorer, not a training: it is compared at every scale with real queries, and must be
@@ -23,16 +24,18 @@ what their authors printed.
 
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from sadetr.configuration import ScaleSettings
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.chance import Chance, Reference
+from sadetr.reporting.claims import Claim
 from sadetr.reporting.decision import NORMAL, Design, PlannedCell, design, table_statistic
-from sadetr.reporting.metrics import Score, Scores
+from sadetr.reporting.judgement import JudgedClaim, judge_claims
 from sadetr.reporting.paper import PaperTable, PaperValue
 from sadetr.reporting.requirements import compared_value, planned_spread
+from sadetr.reporting.scores import Score, Scores
 
 Verdict = Literal["above", "reached", "below", "differs", "not reported", "not comparable", "missing"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -110,7 +113,8 @@ class Comparison:
     banner: str
     comparable: bool
     cells: tuple[ComparedCell, ...]
-    tables: tuple[ComparedTable, ...] = field(default=())
+    tables: tuple[ComparedTable, ...] = ()
+    claims: tuple[JudgedClaim, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -123,8 +127,8 @@ FAILED, INCOMPLETE = 1, 2
 
 
 def exit_code(comparison: Comparison) -> int:
-    """0 if all that is required holds; 1 if a required cell or a table fails; 2 if only runs are missing."""
-    if any(judged.fails for judged in (*comparison.cells, *comparison.tables)):
+    """0 if all that is required holds; 1 if a required cell, a table or a claim fails; 2 if only runs are missing."""
+    if any(judged.fails for judged in (*comparison.cells, *comparison.tables, *comparison.claims)):
         return FAILED
     return INCOMPLETE if any(cell.verdict == "missing" for cell in comparison.cells) else 0
 
@@ -167,9 +171,15 @@ class Plan:
     cells: Mapping[tuple[str, str, str], PlannedNumber]
     """Experiment, row and metric -> a trained cell that the paper has a number for."""
     limits: Design
+    claims: tuple[Claim, ...]
 
 
-def plan(experiments: Sequence[tuple[Experiment, PaperTable | None]], scale: ScaleSettings, chance: Chance) -> Plan:
+def plan(
+    experiments: Sequence[tuple[Experiment, PaperTable | None]],
+    scale: ScaleSettings,
+    chance: Chance,
+    claims: Sequence[Claim] = (),
+) -> Plan:
     """Fix the limits of every cell and table.
 
     An experiment without paper numbers (None) counts for completeness alone.
@@ -187,7 +197,7 @@ def plan(experiments: Sequence[tuple[Experiment, PaperTable | None]], scale: Sca
         widest=settings.widest,
         power=settings.power,
     )
-    return Plan(tuple(experiments), scale, chance, cells, limits)
+    return Plan(tuple(experiments), scale, chance, cells, limits, tuple(claims))
 
 
 def judge(planned: Plan, results: Scores) -> Comparison:
@@ -207,8 +217,12 @@ def judge(planned: Plan, results: Scores) -> Comparison:
                 if score.state != "no file":
                     rescored = planned.chance.settings.rescored
                     cells.append(_rescored_cell(experiment, row, metric, table, score, rescored))
-    scale = planned.scale
-    return Comparison(scale.name, scale.label, scale.comparable, tuple(cells), tuple(_tables(cells, planned)))
+    scale, chance = planned.scale, planned.chance
+    # How many queries generated data have is their own affair.
+    spread = None if scale.data == "generated" else chance.spread
+    # Two-sided, of which only a refutation can fail.
+    claims = judge_claims(planned.claims, scale, results, spread, 2 * chance.settings.levels.claims)
+    return Comparison(scale.name, scale.label, scale.comparable, tuple(cells), tuple(_tables(cells, planned)), claims)
 
 
 def _plans(experiments: Sequence[tuple[Experiment, PaperTable | None]], chance: Chance) -> Iterator[PlannedNumber]:

@@ -17,6 +17,7 @@ from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.files import atomic_write_text
 from sadetr.reporting.agreement import Agreement, agreement
 from sadetr.reporting.chance import load_chance, load_chance_settings
+from sadetr.reporting.claims import load_claims
 from sadetr.reporting.comparison import FAILED, INCOMPLETE, ComparedCell, Comparison, exit_code, judge, plan
 from sadetr.reporting.comparison_pages import (
     HEADER,
@@ -27,9 +28,9 @@ from sadetr.reporting.comparison_pages import (
     table_sentence,
 )
 from sadetr.reporting.comparison_records import comparison_json, comparison_junit
-from sadetr.reporting.metrics import ScaleResults, Scores
 from sadetr.reporting.metrics_file import MetricsFile
 from sadetr.reporting.requirements import compared_table
+from sadetr.reporting.scores import ScaleResults, Scores
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {
     "csv": lambda comparison: render_csv(comparison_document(comparison)),
@@ -98,7 +99,7 @@ def judged(scale: ScaleSettings, source: Scores, names: Sequence[str] = ()) -> C
     loaded = [load_experiment(name, scale) for name in names or experiment_names()]
     experiments: list[Experiment] = [experiment for experiment in loaded if names or experiment.part_of_all]
     tables = [(experiment, compared_table(experiment)) for experiment in experiments]
-    return judge(plan(tables, scale, load_chance(scale)), source)
+    return judge(plan(tables, scale, load_chance(scale), load_claims(tables)), source)
 
 
 def _write(comparison: Comparison, outputs: Mapping[str, Path]) -> list[Path]:
@@ -132,6 +133,9 @@ def _print(comparison: Comparison) -> None:
     for table in comparison.tables:
         if table.fails:
             console.print(table_sentence(table), style="bold")
+    for claim in comparison.claims:
+        if claim.fails:
+            console.print(f"claim {claim.claim.name}: {claim.claim.text} {claim.verdict_text}", style="bold")
     console.print(summary(comparison))
 
 

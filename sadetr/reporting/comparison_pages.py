@@ -1,8 +1,11 @@
 """The comparison with the paper as a document, and the words of it that are printed."""
 
+from collections.abc import Sequence
+
 from sadetr.documents.model import ABSENT, Cell, Column, Document, Paragraph, Row, Table, Tone
 from sadetr.reporting.comparison import ComparedCell, ComparedTable, Comparison
 from sadetr.reporting.comparison_records import comparison_records
+from sadetr.reporting.judgement import CLAIM_HEADER, CLAIM_VERDICTS, JudgedClaim, printed_claim
 
 TITLE = "Comparison with the paper"
 HEADER = ("row", "metric", "ours", "paper", "judged by", "difference", "chance explains", "verdict")
@@ -10,6 +13,13 @@ LEGEND = (
     "Judged by: a mean over seeds that the paper prints for the same network, where it stands in for a single number. "
     "Chance explains: differences between two perfect reproductions reach this in one of forty comparisons, somewhere "
     "among all cells. A number marked ? is doubtful in the paper and never required."
+)
+
+CLAIMS_LEGEND = (
+    "Statements are in other words than the paper's. Paper and ours: the difference that decides, in percentage "
+    "points. A test over queries asks whether these trained networks differ, not whether other seeds' would; p is "
+    "corrected for the number of claims. Required is what the paper's own numbers bear out; it fails only where the "
+    "opposite is shown."
 )
 
 
@@ -37,6 +47,9 @@ def summary(comparison: Comparison) -> str:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     below = [table.experiment for table in comparison.tables if table.fails]
     words = f" Below the paper as a whole: {', '.join(below)}." if below else ""
+    found = [claim.verdict for claim in comparison.claims]
+    claims = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in CLAIM_VERDICTS if verdict in found)
+    words += f" {len(found)} claims: {claims}." if found else ""
     return f"Scale {comparison.scale}, {len(comparison.cells)} cells: {counts or 'none'}.{words}"
 
 
@@ -59,7 +72,8 @@ def comparison_document(comparison: Comparison) -> Document:
     """A document with one table per table or figure; its rows carry experiment, row, metric and verdict."""
     legend = (Paragraph(LEGEND),) if comparison.comparable else ()
     tables = (_table(comparison, name, cells) for name, cells in by_experiment(comparison).items())
-    parts = (Paragraph(summary(comparison)), *legend, *tables)
+    claims = (claims_table(comparison.claims),) if comparison.claims else ()
+    parts = (Paragraph(summary(comparison)), *legend, *tables, *claims)
     return Document("comparison", TITLE, comparison.banner, parts, comparison_records(comparison))
 
 
@@ -71,6 +85,29 @@ def _table(comparison: Comparison, name: str, cells: list[ComparedCell]) -> Tabl
         rows=tuple(map(_row, cells)),
         remarks=tuple(table_sentence(table) for table in comparison.tables if table.experiment == name),
     )
+
+
+def claims_table(claims: Sequence[JudgedClaim]) -> Table:
+    """Every claim with its verdict; rows carry claim, experiment and verdict."""
+    *headings, last = CLAIM_HEADER
+    return Table(
+        name="claims",
+        title="What the paper says of its tables and figures",
+        columns=(*(Column(heading, left=place < 3) for place, heading in enumerate(headings)), Column(last, left=True)),
+        rows=tuple(map(_row_of_claim, claims)),
+        remarks=(CLAIMS_LEGEND,),
+    )
+
+
+def _row_of_claim(judged: JudgedClaim) -> Row:
+    *texts, verdict = printed_claim(judged)
+    tone: Tone = "bad" if judged.fails or judged.verdict == "missing" else "good" if judged.verdict == "holds" else ""
+    place = (
+        ("claim", judged.claim.name),
+        ("experiment", judged.claim.experiment.name),
+        ("verdict", judged.verdict),
+    )
+    return Row((*map(Cell, texts), Cell(verdict, tone=tone)), place)
 
 
 def _row(cell: ComparedCell) -> Row:

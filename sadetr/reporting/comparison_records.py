@@ -1,4 +1,4 @@
-"""The comparison with the paper for programs: records of CSV, JSON, and JUnit XML, where a cell is a test case."""
+"""The comparison for programs: records of CSV, JSON, and JUnit XML, where cells, tables and claims are test cases."""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from sadetr.reporting.comparison import ComparedCell, ComparedTable, Comparison, exit_code
+from sadetr.reporting.judgement import JudgedClaim
 
 COLUMNS = (
     "experiment",
@@ -65,7 +66,7 @@ def _record(cell: ComparedCell) -> dict[str, Any]:
 
 
 def comparison_json(comparison: Comparison) -> str:
-    """Everything: cells, tables, how many there are of each verdict, and the exit code."""
+    """Everything: cells, tables, claims, how many cells there are of each verdict, and the exit code."""
     document = {
         "scale": comparison.scale,
         "banner": comparison.banner,
@@ -73,18 +74,41 @@ def comparison_json(comparison: Comparison) -> str:
         "exit_code": exit_code(comparison),
         "counts": comparison.counts,
         "tables": [asdict(table) for table in comparison.tables],
+        "claims": [_record_of_claim(claim) for claim in comparison.claims],
         "cells": [_record(cell) for cell in comparison.cells],
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+def _record_of_claim(judged: JudgedClaim) -> dict[str, Any]:
+    claim = judged.claim
+    return {
+        "claim": claim.name,
+        "section": claim.section,
+        "experiment": claim.experiment.name,
+        "text": claim.text,
+        "printed": judged.printed,
+        "paper_difference": judged.paper_difference,
+        "ours_difference": judged.ours_difference,
+        "test": judged.test,
+        "p": judged.p,
+        "p_corrected": judged.p_corrected,
+        "verdict": judged.verdict,
+        "reason": judged.reason,
+        "data": judged.label,
+        "required": judged.required,
+    }
+
+
 def comparison_junit(comparison: Comparison) -> str:
-    """A test suite per table or figure: a failure where what is required fails, an error where a run is missing."""
+    """A test suite per table or figure and one of claims: failures of what is required, errors for missing runs."""
     root = ElementTree.Element("testsuites", name=f"sadetr, scale {comparison.scale}")
     for name in dict.fromkeys(cell.experiment for cell in comparison.cells):
         cells = [cell for cell in comparison.cells if cell.experiment == name]
         tables = [table for table in comparison.tables if table.experiment == name]
         _suite(root, name, [*map(_case_of_cell, cells), *map(_case_of_table, tables)])
+    if comparison.claims:
+        _suite(root, "claims", list(map(_case_of_claim, comparison.claims)))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -139,6 +163,20 @@ def _case_of_table(table: ComparedTable) -> ElementTree.Element:
         _outcome(case, "failure", text)
     else:
         ElementTree.SubElement(case, "system-out").text = text
+    return case
+
+
+def _case_of_claim(judged: JudgedClaim) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", name=judged.claim.name)
+    text = f"{judged.claim.text} {judged.verdict_text}"
+    if judged.fails:
+        _outcome(case, "failure", text)
+    elif judged.verdict == "missing":
+        _outcome(case, "error", text)
+    elif judged.verdict == "holds":
+        ElementTree.SubElement(case, "system-out").text = text
+    else:
+        _outcome(case, "skipped", text)
     return case
 
 

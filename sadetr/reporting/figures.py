@@ -9,8 +9,9 @@ from sadetr.configuration import ScaleSettings
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, Row
 from sadetr.files import atomic_path
-from sadetr.reporting.metrics import ScaleResults, read_history
+from sadetr.reporting.metrics import read_history
 from sadetr.reporting.published import LOGS, Curve, read_curves
+from sadetr.reporting.scores import ScaleResults
 
 if TYPE_CHECKING:
     import pandas

@@ -9,7 +9,8 @@ from pathlib import Path
 from sadetr.configuration import ScaleSettings, choose_seeds, load_scale
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.experiments import RunId
-from sadetr.reporting.metrics import RELEASED, TRAINED, Key, Scores, read_metrics
+from sadetr.reporting.metrics import RELEASED, TRAINED, read_metrics
+from sadetr.reporting.scores import Key, Scores
 
 REMEDY = "Gather the results again: 'snakemake --cores 1 all', or 'python -m sadetr gather'."
 

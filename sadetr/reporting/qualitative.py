@@ -20,9 +20,9 @@ from sadetr.evaluation.moment_retrieval import FULL, hull_iou, score_moments
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, align, read_predictions
 from sadetr.evaluation.units import read_foreign_predictions
 from sadetr.experiments import Experiment, Row
-from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.queries import find_query
 from sadetr.reporting.requirements import examined_setting
+from sadetr.reporting.scores import ScaleResults
 from sadetr.settings import DatasetSettings
 
 QUANTILES = {"upper quartile": 0.75, "median": 0.5, "lowest": 0.0}

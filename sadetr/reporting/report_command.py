@@ -4,7 +4,6 @@ Tables are rendered from the runs that are there; figures are shown as ``figure`
 """
 
 import base64
-from collections.abc import Sequence
 from pathlib import Path
 
 from sadetr.configuration import ScaleSettings
@@ -13,10 +12,8 @@ from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.files import atomic_write_text
 from sadetr.reporting.comparison import Comparison
 from sadetr.reporting.comparison_command import judged
-from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.report_facts import report_facts
 from sadetr.reporting.report_parts import (
-    ShownClaim,
     cells_document,
     claims_document,
     joined_verdicts,
@@ -24,6 +21,7 @@ from sadetr.reporting.report_parts import (
     with_verdicts,
 )
 from sadetr.reporting.requirements import check_rendered
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.table_documents import table_document
 
 TYPES = {"svg": "image/svg+xml", "png": "image/png"}
@@ -32,29 +30,22 @@ LARGE = 400_000
 """Bytes from which on a figure is shown in its smallest form: with frames of videos in it, say."""
 
 
-def report_command(scale: ScaleSettings, results: Path, claims: Sequence[ShownClaim] = ()) -> list[Path]:
+def report_command(scale: ScaleSettings, results: Path) -> list[Path]:
     """Write the report of a scale; runs and figures that are not there yet are named in it.
-
-    Args:
-        scale: which runs, and what label they carry.
-        results: folder of all scales.
-        claims: of the paper, judged; without any the page has no such section.
 
     Raises:
         SettingsError: the paper's numbers do not fit an experiment.
         ResultsError: a file of a run is unreadable.
     """
     source = ScaleResults(results, scale)
-    report = make_report(scale, source, judged(scale, source), claims)
+    report = make_report(scale, source, judged(scale, source))
     path = source.folder / "report.html"
     atomic_write_text(path, render_report(report))
     return [path]
 
 
-def make_report(
-    scale: ScaleSettings, source: ScaleResults, comparison: Comparison, claims: Sequence[ShownClaim] = ()
-) -> Report:
-    """The report of the experiments of ``all`` as a value.
+def make_report(scale: ScaleSettings, source: ScaleResults, comparison: Comparison) -> Report:
+    """The report of the experiments of ``all`` as a value; without claims it has no section of them.
 
     Raises:
         As :func:`report_command`.
@@ -80,14 +71,14 @@ def make_report(
         Section("tables", "Tables", tables),
         Section("figures", "Figures", pictures=pictures),
         Section("every-cell", "", (cells_document(comparison),)),
-        *([Section("the-claims", "", (claims_document(claims),))] if claims else []),
+        *([Section("the-claims", "", (claims_document(comparison.claims),))] if comparison.claims else []),
     ]
     return Report(
         title=f"SA-DETR beside its paper: scale {scale.name}",
         banner=comparison.banner,
         sections=tuple(sections),
         tables=tuple((experiment.name, experiment.caption) for experiment in experiments),
-        verdicts=tuple(dict.fromkeys([*comparison.counts, *(claim.verdict for claim in claims)])),
+        verdicts=tuple(dict.fromkeys([*comparison.counts, *(claim.verdict for claim in comparison.claims)])),
         facts=facts,
     )
 

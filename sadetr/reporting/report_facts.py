@@ -14,10 +14,12 @@ from sadetr.configuration import ScaleSettings, resolve_dataset
 from sadetr.differences import differences, full_model
 from sadetr.documents.model import ABSENT
 from sadetr.experiments import Experiment, Row, RunId
+from sadetr.progress import duration
 from sadetr.reporting.comparison import ComparedCell, Comparison
 from sadetr.reporting.comparison_pages import HEADER, printed
-from sadetr.reporting.metrics import ScaleResults, read_history, read_metrics
+from sadetr.reporting.metrics import read_history, read_metrics
 from sadetr.reporting.run_state import RunState, state_of
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.tables import selected
 
 Facts = list[tuple[str, str]]
@@ -138,11 +140,11 @@ def _made(provenance: Mapping[str, Any]) -> Facts:
     epochs = ", ".join(f"{name} {epoch}" for name, epoch in provenance.get("epochs", {}).items())
     versions = ", ".join(f"{name} {provenance.get(name, ABSENT)}" for name in ("python", "torch", "numpy"))
     gpu = provenance.get("peak_gpu_bytes", 0)
-    unlabelled = provenance.get("training_queries_without_labels", 0)
+    seconds, unlabelled = provenance.get("train_seconds"), provenance.get("training_queries_without_labels", 0)
     facts = [
         ("selected epochs", epochs),
         ("device", provenance.get("device")),
-        ("time", _duration(provenance.get("train_seconds"))),
+        ("time", duration(seconds) if seconds is not None else None),
         ("peak GPU memory", f"{gpu / 2**30:.2f} GiB" if gpu else None),
         ("parameters", _count(provenance.get("parameters"))),
         ("training queries", _count(provenance.get("training_queries"))),
@@ -160,14 +162,6 @@ def _made(provenance: Mapping[str, Any]) -> Facts:
 
 def _count(value: int | None) -> str | None:
     return None if value is None else f"{value:,}"
-
-
-def _duration(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _predictions(run: RunId, source: ScaleResults) -> Facts:

@@ -3,36 +3,24 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from sadetr.documents.model import ABSENT, Cell, Column, Document, Listing, Paragraph, Part, Row, Table
 from sadetr.experiments import Experiment
 from sadetr.reporting.comparison import FAILED, INCOMPLETE, ComparedCell, ComparedTable, Comparison, exit_code
-from sadetr.reporting.comparison_pages import HEADER, LEGEND, by_experiment, printed, summary, table_sentence, tone
-from sadetr.reporting.report_facts import short_caption
+from sadetr.reporting.comparison_pages import (
+    HEADER,
+    LEGEND,
+    by_experiment,
+    claims_table,
+    printed,
+    summary,
+    table_sentence,
+    tone,
+)
+from sadetr.reporting.judgement import JudgedClaim
 
 MARKS = "Marks: ▲ above the paper by more than chance explains, ✓ reached, ▼ below it by more, ≠ differs."
-CLAIM_HEADER = ("claim", "section", "statement", "paper", "ours", "test", "p", "verdict")
-
-
-class ShownClaim(Protocol):
-    """A claim of the paper with its verdict, as far as it is shown; differences in percentage points."""
-
-    claim: Any
-    """Its ``name``, ``section``, ``text`` and ``experiment``."""
-    paper_difference: float | None
-    ours_difference: float | None
-    test: str
-    p_corrected: float | None
-    verdict: str
-
-    @property
-    def verdict_text(self) -> str:
-        """The verdict with its reason."""
-
-    @property
-    def failing(self) -> bool:
-        """Whether it is required and does not hold."""
 
 
 def summary_document(experiments: Sequence[Experiment], comparison: Comparison, runs: Mapping[str, Any]) -> Document:
@@ -171,27 +159,7 @@ def _cell_row(cell: ComparedCell) -> Row:
     return Row(texts, (*place, joined_verdicts([cell.verdict])))
 
 
-def claims_document(claims: Sequence[ShownClaim]) -> Document:
-    """One line per claim."""
-    table = Table(
-        name="claims",
-        title="Claims of the paper",
-        columns=tuple(Column(name, left=place < 3) for place, name in enumerate(CLAIM_HEADER)),
-        rows=tuple(map(_claim_row, claims)),
-        remarks=("Differences in percentage points, as the claim has them positive; p is corrected for all claims.",),
-    )
-    return Document("claims", table.caption, "", (table,))
-
-
-def _claim_row(judged: ShownClaim) -> Row:
-    claim, p = judged.claim, judged.p_corrected
-    differences = (ABSENT if value is None else f"{value:+.2f}" for value in _differences(judged))
-    corrected = ABSENT if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
-    texts = (claim.name, f"{claim.section}, {short_caption(claim.experiment)}", claim.text, *differences)
-    news = "bad" if judged.failing or judged.verdict == "missing" else "good" if judged.verdict == "holds" else ""
-    cells = (*map(Cell, (*texts, judged.test or ABSENT, corrected)), Cell(judged.verdict_text, tone=news))
-    return Row(cells, (("experiment", claim.experiment.name), joined_verdicts([judged.verdict])))
-
-
-def _differences(judged: ShownClaim) -> tuple[float | None, float | None]:
-    return judged.paper_difference, judged.ours_difference
+def claims_document(claims: Sequence[JudgedClaim]) -> Document:
+    """One line per claim of the paper."""
+    table = claims_table(claims)
+    return Document(table.name, table.caption, "", (table,))

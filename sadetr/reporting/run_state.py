@@ -9,7 +9,7 @@ from sadetr.configuration import load_method
 from sadetr.errors import ResultsError
 from sadetr.experiments import RunId, run_settings
 from sadetr.provenance import code_fingerprint, config_fingerprint
-from sadetr.reporting.metrics import ScaleResults
+from sadetr.reporting.scores import ScaleResults
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
-"""Scores prediction files, of a finished run or published by other authors, and writes their metrics."""
+"""Scores prediction files, of a finished run or published by other authors, and writes their metrics.
+
+Of a run, each query's part in them is written as well.
+"""
 
 import hashlib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sadetr.configuration import resolve_dataset
 from sadetr.data.annotations import Query, read_annotations
@@ -13,29 +16,55 @@ from sadetr.data.labelling import labelled_in, labelled_share, left_out_of_score
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.evaluation.coverage import left_out
 from sadetr.evaluation.predictions import read_predictions
-from sadetr.evaluation.scorer import metrics_of, score
+from sadetr.evaluation.scorer import Scores, metrics_of, score
+from sadetr.evaluation.significance import Contributions, contributions_of
 from sadetr.evaluation.units import PredictionFile, read_foreign_predictions
 from sadetr.experiments import RunId, run_settings
 from sadetr.layout import Layout
-from sadetr.reporting.metrics import LABELLED, RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
+from sadetr.reporting.metrics import RELEASED, SYSTEM_COLUMNS, TRAINED, TRAINING_COLUMNS, write_run_metrics
 from sadetr.reporting.published import check_published, published_predictions
+from sadetr.reporting.query_scores import write_query_scores
+from sadetr.reporting.scores import LABELLED
 from sadetr.settings import DatasetSettings
 
 
 def score_run(run: RunId, layout: Layout) -> Path:
     """Score every checkpoint of ``run`` on every reported split; returns the path of ``metrics.parquet``.
 
-    What has no labels has no value, and is said.
+    Beside it goes ``query_scores.parquet``. What has no labels has no value, and is said.
 
     Raises:
         ResultsError: the run is not finished.
         DataError: a prediction file does not fit the annotations.
     """
+    folder, scored = layout.run(run), scored_run(run, layout)
+    write_query_scores(scored.queries, folder.query_scores)
+    # Last: a run that has metrics is evaluated.
+    write_run_metrics(scored.rows, folder.metrics)
+    return folder.metrics
+
+
+class ScoredRun(NamedTuple):
+    """What :func:`score_run` writes."""
+
+    rows: list[dict[str, Any]]
+    """One per metric."""
+    queries: dict[tuple[str, str], tuple[list[Query], Contributions]]
+    """Checkpoint and split -> what every query adds."""
+
+
+def scored_run(run: RunId, layout: Layout) -> ScoredRun:
+    """Score the predictions of a run.
+
+    Raises:
+        As :func:`score_run`.
+    """
     folder = layout.run(run)
-    provenance = _read_provenance(folder.provenance)
+    provenance = read_provenance(folder.provenance)
     dataset = run_settings(run, layout.scale.reference).dataset
     annotations = layout.annotations(dataset)
     rows: list[dict[str, Any]] = []
+    scored = {}
     for split in dataset.report_splits:
         queries = _read(annotations[split], dataset)
         highlights = dataset.highlights and labelled_in(queries, ("saliency",))
@@ -55,9 +84,10 @@ def score_run(run: RunId, layout: Layout) -> Path:
             }
             path = folder.prediction(checkpoint, split)
             predictions = PredictionFile(read_predictions(path, queries, highlights), dataset.clip_length)
-            rows += _score(path, predictions, queries, dataset, shared)
-    write_run_metrics(rows, folder.metrics)
-    return folder.metrics
+            scores, metrics = _score(path, predictions, queries, dataset, shared)
+            scored[checkpoint, split] = queries, contributions_of(scores)
+            rows += metrics
+    return ScoredRun(rows, scored)
 
 
 def rescore(setting: str, layout: Layout) -> Path:
@@ -91,7 +121,7 @@ def rescore(setting: str, layout: Layout) -> Path:
         }
         truth = queries[predictions.split]
         highlights = dataset.highlights and labelled_in(truth, ("saliency",))
-        rows += _score(path, read_foreign_predictions(path, truth, dataset, highlights), truth, dataset, shared)
+        rows += _score(path, read_foreign_predictions(path, truth, dataset, highlights), truth, dataset, shared)[1]
     out = layout.rescored(setting)
     write_run_metrics(rows, out)
     return out
@@ -111,8 +141,8 @@ def _score(
     queries: Sequence[Query],
     dataset: DatasetSettings,
     shared: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """One row per metric of one prediction file, and the share of labelled queries where it is not all.
+) -> tuple[Scores, list[dict[str, Any]]]:
+    """The scores of one prediction file, and a row per metric, with the share of labelled queries where it is not all.
 
     Queries that a metric leaves out are said on standard error.
     """
@@ -124,10 +154,15 @@ def _score(
         share = labelled_share(queries, part)
         metrics |= {LABELLED[part]: share} if share < 100 else {}
     shared = {**shared, "predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
+    return scores, [{**shared, "metric": name, "value": value} for name, value in metrics.items()]
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What a finished run says of itself.
+
+    Raises:
+        ResultsError: the run is not finished, or the file is unreadable.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -9,9 +9,9 @@ from sadetr.configuration import ScaleSettings
 from sadetr.documents.model import ABSENT, Cell, Column, Document, Table
 from sadetr.documents.model import Row as Line
 from sadetr.experiments import Experiment, Row
-from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.metrics_document import metrics_part, metrics_records
 from sadetr.reporting.paper import PaperTable
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.tables import MetricsTable, build_table
 
 LEVEL = 0.05

@@ -7,9 +7,9 @@ from sadetr.configuration import ScaleSettings
 from sadetr.documents.model import Cell, Column, Document, Table
 from sadetr.documents.model import Row as Line
 from sadetr.experiments import Experiment, Row
-from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.metrics_document import decimal
 from sadetr.reporting.requirements import reference_row
+from sadetr.reporting.scores import ScaleResults, Score
 
 
 @dataclass(frozen=True)

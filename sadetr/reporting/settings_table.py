@@ -13,7 +13,7 @@ from sadetr.documents.model import Row as Line
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, Row, run_settings
 from sadetr.layout import RunFolder
-from sadetr.reporting.metrics import ScaleResults
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.settings_columns import COLUMNS, load_paper_settings, paper_key
 
 

@@ -6,8 +6,8 @@ from sadetr.configuration import ScaleSettings
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment
 from sadetr.reporting.figures import STYLE
-from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.requirements import place_of
+from sadetr.reporting.scores import ScaleResults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,9 +6,9 @@ from sadetr.configuration import ScaleSettings
 from sadetr.documents.model import Document
 from sadetr.experiments import Experiment
 from sadetr.layering import find
-from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.metrics_document import metrics_document
 from sadetr.reporting.requirements import paper_table
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.seeds import seeds_document
 from sadetr.reporting.sensitivity import sensitivity_document
 from sadetr.reporting.settings_table import settings_document

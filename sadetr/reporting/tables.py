@@ -11,8 +11,8 @@ from sadetr.configuration import ScaleSettings, resolve_dataset
 from sadetr.data.labelling import FIELDS, part_of
 from sadetr.documents.model import ABSENT
 from sadetr.experiments import Experiment, Row
-from sadetr.reporting.metrics import ScaleResults, Score
 from sadetr.reporting.paper import PaperTable, PaperValue
+from sadetr.reporting.scores import ScaleResults, Score
 from sadetr.settings import DatasetSettings, Selection
 
 CHECK = "✓"

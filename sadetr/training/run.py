@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from sadetr import progress
 from sadetr.configuration import load_method
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
@@ -70,14 +73,14 @@ def train(settings: RunSettings, store_path: Path, annotations: dict[str, Path],
         if _is_complete(run, settings, fingerprints):
             print(f"{folder}: already trained with these settings and this code")
             # A kill between the last output and this line leaves the state behind.
-            run.state.unlink(missing_ok=True)
+            _drop_state(run)
             return
         data = _read(settings, store, annotations)
         with claimed_device(settings.execution.device, allotted=gpus) as device:
             make_deterministic(settings.execution.threads)
             model = _initialised(settings).to(device)
             state = _load_state(run, _state_fingerprint(fingerprints, device))
-            _train(run, settings, model, data, state)
+            _train(run, settings, model, data, state, device)
             _finish(run, settings, model, data, state, fingerprints, device)
 
 
@@ -99,7 +102,9 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
     return Data(splits[dataset.train_split] if whole else Split(labelled, store, dataset), splits)
 
 
-def _train(run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState) -> None:
+def _train(
+    run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState, device: torch.device
+) -> None:
     print(
         f"{settings.method}/{settings.variant} seed {settings.seed}: {_parameters(model):,} parameters, "
         f"{len(data.training):,} training queries",
@@ -108,8 +113,25 @@ def _train(run: RunFolder, settings: RunSettings, model: Method, data: Data, sta
     if state.epoch:
         print(f"continuing after epoch {state.epoch} of {settings.training.epochs}", flush=True)
     trainer = Trainer(model, settings, data.training, data.splits, state)
+    progress.write(run.path, _progress(settings, state, device))
     for reached in trainer.epochs():
         reached.save(run.state)
+        progress.write(run.path, _progress(settings, reached, device))
+
+
+def _progress(settings: RunSettings, state: TrainingState, device: torch.device) -> progress.Progress:
+    """What others may know while this runs."""
+    best = state.chosen.get("best")
+    return progress.Progress(
+        epoch=state.epoch,
+        epochs=settings.training.epochs,
+        seconds=state.seconds,
+        metric=settings.dataset.selection.title,
+        best=None if best is None else best.value,
+        device=device_name(device),
+        machine=platform.node(),
+        time=time.time(),
+    )
 
 
 def _finish(
@@ -142,9 +164,23 @@ def _finish(
         "training_queries": len(data.training),
         "training_queries_without_labels": len(data.splits[settings.dataset.train_split]) - len(data.training),
         "weights_sha256": {name: digest(values) for name, values in weights.items()},
+        "files_sha256": _checksums(run, settings),
     }
     atomic_write_text(run.provenance, json.dumps(provenance, indent=2) + "\n")
+    _drop_state(run)
+
+
+def _checksums(run: RunFolder, settings: RunSettings) -> dict[str, str]:
+    """File, relative to the run folder -> SHA-256: everything that a training leaves but the provenance itself."""
+    names, splits = settings.dataset.checkpoints, settings.dataset.report_splits
+    files = [run.config, run.history, *map(run.checkpoint, names)]
+    files += [run.prediction(name, split) for name in names for split in splits]
+    return {str(file.relative_to(run.path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _drop_state(run: RunFolder) -> None:
     run.state.unlink(missing_ok=True)
+    progress.remove(run.path)
 
 
 def _write_predictions(
@@ -226,7 +262,7 @@ def _is_complete(run: RunFolder, settings: RunSettings, fingerprints: dict[str, 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
     """Wait for whoever else is training this run: a process that outlived a killed Snakemake, say."""
-    lock = filelock.FileLock(folder / ".lock")
+    lock = filelock.FileLock(folder / progress.LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -234,7 +270,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
         print(f"{folder}: another process is training this run; waiting for it", flush=True)
         lock.acquire()
     except OSError as error:
-        raise_unwritable(folder / ".lock", error)
+        raise_unwritable(folder / progress.LOCK, error)
     try:
         yield
     finally:

@@ -13,8 +13,9 @@ from sadetr.experiments import RunId, load_experiment, run_settings
 from sadetr.inspection.report import explain_row, explain_run
 from sadetr.inspection.runs import Use, find_row, row_metrics, run_metrics, uses_of
 from sadetr.layout import Layout
-from sadetr.reporting.metrics import ScaleResults, read_metrics, write_run_metrics
+from sadetr.reporting.metrics import read_metrics, write_run_metrics
 from sadetr.reporting.run_state import state_of
+from sadetr.reporting.scores import ScaleResults
 from tests.reporting.conftest import metric_row
 
 from .conftest import FULL, PLAIN

@@ -10,8 +10,9 @@ import pytest
 from sadetr.configuration import ScaleSettings
 from sadetr.experiments import Experiment, Predictions, Row, RunId
 from sadetr.reporting.chance import Chance, ChanceSettings
-from sadetr.reporting.metrics import RELEASED, TRAINING_COLUMNS, ScaleResults, write_run_metrics
+from sadetr.reporting.metrics import RELEASED, TRAINING_COLUMNS, write_run_metrics
 from sadetr.reporting.paper import PaperTable, PaperValue
+from sadetr.reporting.scores import ScaleResults
 
 SYSTEM = {
     "commit": "0" * 40,

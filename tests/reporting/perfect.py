@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from sadetr.configuration import ScaleSettings
 from sadetr.experiments import Experiment, Row, RunId, experiment_names, load_experiment
-from sadetr.reporting.metrics import Key, Scores
 from sadetr.reporting.paper import PaperTable
 from sadetr.reporting.requirements import compared_table
+from sadetr.reporting.scores import Key, Scores
 
 Experiments = list[tuple[Experiment, PaperTable | None]]
 

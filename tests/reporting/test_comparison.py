@@ -11,6 +11,7 @@ from sadetr.configuration import choose_seeds, load_scale
 from sadetr.documents.rendering import RENDERERS, render_csv, render_html, render_markdown
 from sadetr.errors import SettingsError
 from sadetr.reporting.chance import load_chance
+from sadetr.reporting.claims import load_claims
 from sadetr.reporting.comparison import VERDICTS, exit_code, judge, plan
 from sadetr.reporting.comparison_pages import comparison_document
 from sadetr.reporting.comparison_records import comparison_json, comparison_junit
@@ -192,7 +193,7 @@ def real(request):
     """The paper's own tables, with the seeds of its rows and with five."""
     scale = choose_seeds(load_scale("paper"), request.param)
     experiments = compared(scale)
-    return experiments, plan(experiments, scale, load_chance(scale))
+    return experiments, plan(experiments, scale, load_chance(scale), load_claims(experiments))
 
 
 def test_the_papers_own_numbers_are_reached(real):
@@ -233,3 +234,30 @@ def test_the_full_model_is_judged_by_its_mean_over_seeds(real):
     assert (full.paper.value, full.reference) == (48.84, (47.87, 5, "table12"))
     assert cells["table4", "j", "HIT@1"].reference == (67.61, 1, "table4")
     assert cells["table1", "SA-DETR", "mAP"].reference == (47.40, 1, "table1")
+
+
+def test_claims_that_the_paper_bears_out_are_never_refuted_by_its_own_numbers(real):
+    experiments, planned = real
+    comparison = judge(planned, PerfectScores(experiments))
+    assert not [claim.claim.name for claim in comparison.claims if claim.fails]
+    root = ElementTree.fromstring(comparison_junit(comparison))
+    suite = next(suite for suite in root if suite.get("name") == "claims")
+    assert len(suite) == len(comparison.claims) >= 30
+    document = json.loads(comparison_json(comparison))
+    assert {claim["verdict"] for claim in document["claims"]} >= {"undecided", "contradicted by the paper itself"}
+    assert "claims" in render_markdown(comparison_document(comparison))
+
+
+def test_the_opposite_of_a_claim_fails(real):
+    """The baseline above the full model in everything."""
+    experiments, planned = real
+    scores = PerfectScores(experiments)
+    for run, values in scores.runs.items():
+        if (run.setting, run.method, run.variant) == ("qvhighlights", "sa_detr", "baseline"):
+            scores.runs[run] = {key: value + 15.0 for key, value in values.items()}
+    comparison = judge(planned, scores)
+    failing = [claim for claim in comparison.claims if claim.fails]
+    assert failing
+    assert {claim.verdict for claim in failing} == {"does not hold"}
+    assert not [cell for cell in comparison.cells if cell.fails]
+    assert exit_code(comparison) == 1

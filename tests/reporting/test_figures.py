@@ -7,7 +7,7 @@ import pytest
 from sadetr.errors import ResultsError
 from sadetr.experiments import Experiment, PublishedLog, Row
 from sadetr.reporting.figures import absent_logs, convergence_data, convergence_figure, write_figure
-from sadetr.reporting.metrics import ScaleResults
+from sadetr.reporting.scores import ScaleResults
 
 from .conftest import GENERATED, run_id
 

@@ -13,8 +13,8 @@ from sadetr.documents.model import Document, Table
 from sadetr.documents.rendering import RENDERERS
 from sadetr.errors import ResultsError, SettingsError
 from sadetr.experiments import Experiment, Row, RunId, load_experiment, run_settings
-from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.paper import PAPER, load_paper_table
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.seeds import Sample, seed_tests, seeds_document, welch_test
 from sadetr.reporting.sensitivity import paired_effect, sensitivity_document
 from sadetr.reporting.settings_table import COLUMNS, settings_document

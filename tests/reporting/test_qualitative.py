@@ -17,10 +17,10 @@ from sadetr.experiments import Experiment, Predictions, Row, RunId
 from sadetr.reporting.command import figure_command
 from sadetr.reporting.figures import write_figure
 from sadetr.reporting.frames import ASPECT, read_frames
-from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.qualitative import default_choice, mean_saliency, panels, scaled
 from sadetr.reporting.queries import find_query
+from sadetr.reporting.scores import ScaleResults
 from sadetr.settings import AnnotationRules
 
 from .conftest import GENERATED, run_id

@@ -5,8 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 
@@ -18,8 +17,8 @@ from sadetr.experiments import experiment_names, load_experiment
 from sadetr.layout import Layout
 from sadetr.reporting import report_command as command
 from sadetr.reporting.comparison_command import judged
-from sadetr.reporting.metrics import ScaleResults
 from sadetr.reporting.report_command import LARGE, make_report, report_command
+from sadetr.reporting.scores import ScaleResults
 from tests.documents import parsing
 from tests.reporting.reported import ABSENT, HOSTILE, LOW, STALE, SVG, write_results
 
@@ -148,7 +147,6 @@ def test_a_scale_that_cannot_be_compared_says_so_without_any_run(tmp_path):
     page = parsing.Page(path.read_text(encoding="utf-8"))
     assert "generated data: not comparable with the paper" in page.texts
     assert any("0 of 72 runs are trained and evaluated." in words for words in page.texts)
-    assert "Claims of the paper" not in page.texts
     assert path.stat().st_size < 1_000_000
 
 
@@ -200,40 +198,17 @@ def test_figures_are_drawings_unless_these_are_large(tmp_path):
     assert source().startswith("data:image/svg+xml;base64,")
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A judged claim, as far as the page shows it."""
-
-    claim: SimpleNamespace
-    paper_difference: float | None
-    ours_difference: float | None
-    test: str
-    p_corrected: float | None
-    verdict: str
-    failing: bool
-
-    @property
-    def verdict_text(self) -> str:
-        return f"{self.verdict}: <reason>"
-
-
-def test_claims_are_shown_with_their_verdicts(folder):
+def test_claims_are_shown_with_their_verdicts(text, folder):
     scale = load_scale("paper")
     source = ScaleResults(folder, scale)
-    table = next(each for each in experiments("paper") if each.name == "table4")
-    claim = SimpleNamespace(name="best", section="4.3", text="(j) is <best>", experiment=table)
-    claims = (
-        Judged(claim, 1.0, -2.0, "queries", 0.0001, "does not hold", True),
-        Judged(claim, None, None, "", None, "undecided", False),
-    )
-    report = make_report(scale, source, judged(scale, source), claims)
-    assert {"does not hold", "undecided"} <= set(report.verdicts)
-    page = parsing.Page(render_report(report))
-    assert "Claims of the paper" in page.texts
-    best = ["best", "4.3, Table 4", "(j) is <best>"]
-    assert [*best, "+1.00", "-2.00", "queries", "< 0.001", "does not hold: <reason>"] in page.rows
-    assert [*best, "–", "–", "–", "–", "undecided: <reason>"] in page.rows
-    assert {"data-experiment": "table4", "data-verdicts": "undecided"} in page.all("tr")
+    comparison = judged(scale, source)
+    rows = [row for row in parsing.Page(text).all("tr") if "data-claim" in row]
+    assert [row["data-claim"] for row in rows] == [claim.claim.name for claim in comparison.claims]
+    assert [row["data-verdict"] for row in rows] == [claim.verdict for claim in comparison.claims]
+    assert len(rows) >= 30
+    report = make_report(scale, source, replace(comparison, claims=()))
+    assert [section.name for section in report.sections] == ["results", "tables", "figures", "every-cell"]
+    assert "data-claim" not in render_report(report)
 
 
 def test_hostile_words_stay_words():

@@ -14,10 +14,11 @@ from sadetr.experiments import Experiment, Row
 from sadetr.reporting.comparison import exit_code, judge, plan
 from sadetr.reporting.comparison_pages import comparison_document
 from sadetr.reporting.figures import write_figure
-from sadetr.reporting.metrics import ScaleResults, gather, read_metrics
+from sadetr.reporting.metrics import gather, read_metrics
 from sadetr.reporting.metrics_document import metrics_document
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.qualitative import panels
+from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.seeds import seed_tests
 from sadetr.reporting.sensitivity import sensitivity_document
 from sadetr.reporting.sweep import sweep_figure

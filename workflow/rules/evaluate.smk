@@ -1,4 +1,4 @@
-# Predictions -> metrics of one run: every checkpoint, every reported split.
+# Predictions -> metrics of one run, and each query's part in them: every checkpoint, every reported split.
 
 
 rule evaluate:
@@ -8,7 +8,8 @@ rule evaluate:
         predictions=ancient(rules.train.output.predictions),
         prepared=lambda wildcards: flow.layout.prepared(setting_of(wildcards)),
     output:
-        RUN.metrics,
+        metrics=RUN.metrics,
+        query_scores=RUN.query_scores,
     log:
         f"{FOLDER}/logs/evaluate/{{run}}.log",
     params:

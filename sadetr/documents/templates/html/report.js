@@ -52,7 +52,7 @@
   const items = sections.flatMap((section) => [...section.querySelectorAll("tbody tr, figure")]).map((element) => ({
     element,
     table: element.dataset.experiment || element.closest("article").dataset.experiment,
-    verdicts: (element.dataset.verdicts || "").split("|"),
+    verdicts: (element.dataset.verdicts || element.dataset.verdict || "").split("|"),
     words: element.textContent.toLowerCase(),
   }));
 
@@ -104,11 +104,12 @@
   const NUMBER = /^(?:[±<]\s*)?([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?=$|[\s*†‡§¶‖])/;
   const collator = new Intl.Collator("en", { numeric: true });
 
-  /** Rows by a column: numbers by size, words by letter, and last what is neither. */
+  /** Rows by a column: numbers by size, words (which are set to the left) by letter, and last what is neither. */
   function ordered(rows, place, descending) {
     const keyed = rows.map((row) => {
-      const text = row.cells[place].innerText.trim();
-      const number = text.match(NUMBER);
+      const cell = row.cells[place];
+      const text = cell.innerText.trim();
+      const number = cell.matches(".left") ? null : text.match(NUMBER);
       return { row, text, number: number ? Number(number[1]) : null };
     });
     const numeric = keyed.some((each) => each.number !== null);
@@ -127,8 +128,8 @@
     const columns = headings(table);
     columns.forEach((path, place) => {
       const own = path[path.length - 1];
-      const button = make("button", { type: "button" }, ...own.childNodes);
-      button.setAttribute("aria-label", `Sort by ${path.map((cell) => cell.textContent.trim()).join(", ")}`);
+      const name = path.map((cell) => cell.textContent.trim()).join(", ");
+      const button = make("button", { type: "button", "aria-label": `Sort by ${name}` }, ...own.childNodes);
       own.append(button);
       button.addEventListener("click", () => {
         const next = { none: "descending", descending: "ascending", ascending: "none" }[own.getAttribute("aria-sort") || "none"];
