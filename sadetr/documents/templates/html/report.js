@@ -101,7 +101,7 @@
     return grid[grid.length - 1].map((own, place) => [...new Set(grid.map((row) => row[place]))]);
   }
 
-  const NUMBER = /^(?:[±<]\s*)?([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?=$|[\s*†‡§¶‖])/;
+  const NUMBER = /^(?:[±<=]\s*)?([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?=$|[\s*†‡§¶‖])/;
   const collator = new Intl.Collator("en", { numeric: true });
 
   /** Rows by a column: numbers by size, words (which are set to the left) by letter, and last what is neither. */
