@@ -12,7 +12,7 @@ from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.files import atomic_write_text
 from sadetr.reporting.comparison import Comparison
 from sadetr.reporting.comparison_command import judged
-from sadetr.reporting.report_facts import report_facts
+from sadetr.reporting.report_facts import making, report_facts
 from sadetr.reporting.report_parts import (
     cells_document,
     claims_document,
@@ -87,8 +87,7 @@ def picture(experiment: Experiment, scale: ScaleSettings, folder: Path, comparis
     """A figure as it was drawn, with the verdicts of its cells; without a file it says what draws it."""
     verdicts = joined_verdicts(cell.verdict for cell in comparison.cells if cell.experiment == experiment.name)
     data = (("experiment", experiment.name), verdicts)
-    chosen = "" if scale.reference == "mini" else f" --config scale={scale.reference}"
-    remark = f"Not drawn yet. Draw it: snakemake --cores 1 {experiment.name}{chosen}"
+    remark = f"Not drawn yet. Draw it: {making(experiment, scale)}"
     return Picture(experiment.name, experiment.caption, _address(folder / "figures", experiment.name), remark, data)
 
 

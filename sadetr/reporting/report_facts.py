@@ -7,6 +7,7 @@ a text, in the order in which they are shown.
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,12 +126,17 @@ def _run(run: RunId, uses: Sequence[tuple[Experiment, Row]], scale: ScaleSetting
 
 def _notes(state: RunState, experiment: Experiment, scale: ScaleSettings) -> list[str]:
     """What is not as it should be, and what to do about it."""
-    chosen = "" if scale.reference == "mini" else f" --config scale={scale.reference}"
-    command = f"snakemake --cores 1 {experiment.name}{chosen}"
+    command = making(experiment, scale)
     if state.state != "trained":
         return [f"This run is {state.state}. Make it: {command}"]
     changed = " and ".join(state.outdated)
     return [f"This run was trained with other {changed}. Train it again: {command}"] if changed else []
+
+
+def making(experiment: Experiment, scale: ScaleSettings) -> str:
+    """The command that makes a table or figure and the runs that it needs."""
+    chosen = [] if scale.reference == "mini" else ["--config", f"scale={scale.reference}"]
+    return shlex.join(["snakemake", "--cores", "1", experiment.name, *chosen])
 
 
 def _made(provenance: Mapping[str, Any]) -> Facts:
