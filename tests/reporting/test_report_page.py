@@ -247,6 +247,8 @@ def test_axe_finds_no_serious_fault(window, page, scheme, width, place):
     pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     script = importlib.resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     window.open(page, place, scheme, width)
+    # Hidden rows are no faults: one table has every kind of part, and is looked at in a tenth of the time.
+    window.choose("table", "table4")
     window.run(script)
     found = window.run_later("axe.run(document, {resultTypes: ['violations']}).then(arguments[arguments.length - 1])")
     serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
