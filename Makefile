@@ -19,6 +19,7 @@ lint: $(ENVIRONMENT)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m snakefmt --check Snakefile workflow
+	$(BIN)/python -m snakemake --lint
 
 format: $(ENVIRONMENT)
 	$(BIN)/python -m ruff check --fix .

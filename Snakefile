@@ -26,6 +26,7 @@ rule all:
         flow.kept(),
         rules.gather.output,
         rules.comparison.output,
+        rules.paper.output,
         # Checking generated data takes two seconds; official archives are large, and preparation checks them anyway.
         flow.checks if flow.generated else [],
 

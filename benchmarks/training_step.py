@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -89,6 +90,8 @@ def measure(settings: RunSettings, steps: int, device: torch.device) -> list[tup
     results.append(("step", {"median_ms": median(whole), "min_ms": round(min(whole), 2), **shape}))
     if device.type == "cuda":
         results.append(("peak_memory", {"mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1), **shape}))
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    results.append(("resident_memory", {"mib": round(kibibytes / 2**10, 1), **shape}))
     return results
 
 

@@ -28,6 +28,7 @@ from sadetr.overrides import SECTIONS, BenchmarkOverrides, Layer, MethodOverride
 from sadetr.settings import (
     CorpusSettings,
     DatasetSettings,
+    ExecutionSettings,
     FeatureSettings,
     Record,
     RunSettings,
@@ -241,6 +242,13 @@ def resolve_simulation(setting: str, scale: str, config: Path = CONFIG) -> Simul
     """How hard the simulated features of a benchmark setting are."""
     merged, origins = _layers(setting, scale, None, config)
     return validate(SimulationSettings, merged["simulation"], origins, ("simulation",))
+
+
+@functools.cache
+def resolve_execution(setting: str, scale: str, config: Path = CONFIG) -> ExecutionSettings:
+    """Where the scale computes for a benchmark setting, whatever the method."""
+    merged, origins = _layers(setting, scale, None, config)
+    return validate(ExecutionSettings, merged["execution"], origins, ("execution",))
 
 
 @functools.cache

@@ -72,6 +72,12 @@ class Fingerprints:
         dataset = self._dataset(setting)
         return fingerprint(dataset.model_dump(mode="json"), self._annotations(dataset, dataset.annotations))
 
+    def extraction(self, setting: str) -> str:
+        """What features are extracted for: the streams, and the videos and sentences that annotations name."""
+        dataset = self._dataset(setting)
+        streams = [stream.model_dump(mode="json") for stream in (*dataset.video_streams, dataset.text_stream)]
+        return fingerprint(streams, dataset.clip_length, self._annotations(dataset, dataset.annotations))
+
     def run(self, run: str) -> str:
         """What a training depends on beside its data: all code that can change its result, and its settings."""
         run_id = RunId.parse(run)

@@ -37,6 +37,19 @@ def snakefile() -> Path:
     return path
 
 
+def conda_python() -> list[str]:
+    """The words that start Python with sadetr in a conda environment, which holds only what sadetr needs.
+
+    Raises:
+        SadetrError: this is an installation, whose neighbours are compiled for another Python.
+    """
+    if INSTALLED:
+        raise SadetrError(
+            "--sdm conda: works in a checkout only; leave it out, or install sadetr into that environment"
+        )
+    return ["env", f"PYTHONPATH={ROOT}", "python"]
+
+
 def document(name: str) -> Path:
     """A page of the documentation, for messages that refer to it."""
     return ROOT / "docs" / name

@@ -16,6 +16,8 @@ class Layout:
     scale: ScaleSettings
     results: Path = Path("results")
     given_data_root: Path | None = None
+    videos: Path | None = None
+    """Folder of the videos that features are made from; None where they are given or generated."""
 
     @property
     def folder(self) -> Path:
@@ -55,6 +57,10 @@ class Layout:
         """Sizes, times and checksums of the files that the feature store was made from."""
         return self.folder / "prepared" / f"{setting}.inputs.json"
 
+    def extracted(self, setting: str, stream: str) -> Path:
+        """Which features the workflow extracted: their record, once all are there."""
+        return self.folder / "extracted" / setting / f"{stream}.json"
+
     def corpus(self, setting: str) -> Path:
         """Which corpus was generated: its fingerprint."""
         return self.folder / "data" / f"{setting}.json"
@@ -77,6 +83,11 @@ class Layout:
     def metrics(self) -> Path:
         """Metrics of everything that was scored."""
         return self.folder / "metrics.parquet"
+
+    @property
+    def paper(self) -> Path:
+        """LaTeX document of all tables and figures."""
+        return self.folder / "paper.tex"
 
     def run(self, run: RunId) -> "RunFolder":
         """Files of a run."""

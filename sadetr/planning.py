@@ -18,7 +18,7 @@ from sadetr.settings import DatasetSettings
 
 
 def check_present(dataset: DatasetSettings, layout: Layout) -> None:
-    """Refuse a preparation whose annotation files or feature folders are missing.
+    """Refuse a preparation whose annotation files or feature folders are missing, but for those made from videos.
 
     Raises:
         DataError: names the first of them, and the commands that fetch data and look at them.
@@ -28,8 +28,9 @@ def check_present(dataset: DatasetSettings, layout: Layout) -> None:
     paths = list(layout.annotations(dataset).values())
     if layout.scale.data != "simulated":
         features = layout.data_root / "features" / dataset.name
-        paths += [features / stream.directory for stream in dataset.video_streams]
-        paths.append(features / dataset.text_stream.source)
+        made = () if layout.videos is None else dataset.feature_folders.values()
+        sources = [*(stream.directory for stream in dataset.video_streams), dataset.text_stream.source]
+        paths += [features / source for source in sources if source not in made]
     _refuse_missing(paths, dataset, layout)
 
 

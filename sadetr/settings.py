@@ -13,7 +13,7 @@ from pydantic import Field, SerializeAsAny, SerializerFunctionWrapHandler, model
 from sadetr.clips import clips_per_label, misfit
 from sadetr.records import Fraction, PositiveFloat, PositiveInt, Record
 from sadetr.shapes import TEMPORAL_FEATURES, FeatureShape
-from sadetr.stream_settings import TokenFiles, VideoStream, Vocabulary, WordVectors
+from sadetr.stream_settings import SENTENCES, TokenFiles, VideoStream, Vocabulary, WordVectors
 from sadetr.training_settings import TrainingSettings
 
 
@@ -174,6 +174,16 @@ class DatasetSettings(Record):
         """Name of the video that ``vid`` was cut from; its own where it was not."""
         found = None if self.source_video is None else re.fullmatch(self.source_video, vid)
         return vid if found is None else found[1]
+
+    @property
+    def feature_folders(self) -> dict[str, str]:
+        """Stream -> its folder below ``features/<name>/``, where it has a file per video or query.
+
+        Sentences are the stream ``text``; word vectors are no stream of files.
+        """
+        folders = {stream.name: stream.directory for stream in self.video_streams}
+        text = {SENTENCES: self.text_stream.directory} if isinstance(self.text_stream, TokenFiles) else {}
+        return folders | text
 
     @property
     def annotations_in(self) -> str:

@@ -7,6 +7,9 @@ from typing import Literal
 
 from sadetr.records import PositiveInt, Record
 
+SENTENCES = "text"
+"""Name of the stream of sentences, beside those of videos."""
+
 
 class VideoStream(Record):
     """One backbone's clip features: ``<directory>/<vid><suffix>``, an array (clips, width).

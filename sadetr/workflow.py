@@ -1,15 +1,14 @@
 """What the Snakefile needs to know, as plain functions of the settings. Free of torch."""
 
-import difflib
-import os
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadetr.configuration import choose_seeds, load_scale, resolve_dataset
-from sadetr.errors import SettingsError
+from sadetr.configuration import choose_seeds, load_scale, resolve_corpus, resolve_dataset, resolve_execution
 from sadetr.experiments import RunId, experiment_names, load_experiment, run_settings
+from sadetr.extraction.choices import IMPORTED
 from sadetr.fingerprints import Fingerprints
 from sadetr.layering import find
 from sadetr.layout import Layout, RunFolder
@@ -17,9 +16,11 @@ from sadetr.planning import PREPARED, TRAINED, check_removed, check_rescored
 from sadetr.reporting.chance import chance_files, load_chance
 from sadetr.reporting.published import LOGS, check_published, published_predictions
 from sadetr.reporting.requirements import check_compared, check_rendered
+from sadetr.reporting.typesetting import typeset_file
+from sadetr.resources import Request, Training, load_resources
 from sadetr.settings import DatasetSettings
+from sadetr.workflow_options import seeds_of, texts, videos_of
 
-OPTIONS = ("scale", "results", "data_root", "gpu_partition", "seeds")
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
 
@@ -34,36 +35,48 @@ class Workflow:
             SettingsError: an unknown option, a value that is no text, an unknown scale, or a missing data root.
             DataError: published predictions lie in a wrong folder.
         """
-        for key in config:
-            if key not in OPTIONS:
-                near = difflib.get_close_matches(key, OPTIONS, n=1, cutoff=0.0)[0]
-                raise SettingsError(f"--config {key}=...: unknown option; the nearest is {near!r}")
-        given = {key: _text(key, value) for key, value in config.items() if key != "seeds"}
-        seeds = _seeds(config.get("seeds"))
+        given = texts(config)
+        seeds = seeds_of(config)
         self._reference = given.get("scale", "mini")
         data_root = given.get("data_root")
         results = Path(given.get("results", "results"))
         self._gpu_partition = given.get("gpu_partition")
         scale = choose_seeds(load_scale(self._reference), seeds)
-        self.layout = Layout(scale, results, None if data_root is None else Path(data_root))
+        videos = videos_of(given, scale)
+        self.layout = Layout(scale, results, None if data_root is None else Path(data_root), videos)
         self.data_root = self.layout.data_root
         """Checked here: an error inside a rule's input function is easily lost."""
         check_published(self.layout.published)
         self.fingerprints = Fingerprints(self.layout)
         self._trainable: set[str] = set()
+        self._resources = load_resources()
+        self._queries: dict[str, int] = {}
         self.experiments = {name: load_experiment(name, scale) for name in experiment_names()}
         self.all = [name for name, experiment in self.experiments.items() if experiment.part_of_all]
         """Names of the experiments that the target ``all`` makes."""
-        arguments = ["--scale", self._reference, "--results", str(results)]
-        self.arguments = shlex.join(arguments)
-        """Options that every subcommand takes."""
-        chosen = [] if seeds is None else ["--seeds", seeds]
-        self.table_arguments = shlex.join(arguments + chosen)
-        """Options that every subcommand takes which makes tables."""
-        real_data = [] if data_root is None else ["--data-root", data_root]
-        self.data_arguments = shlex.join(arguments + real_data)
-        self.figure_arguments = shlex.join(arguments + real_data + chosen)
-        """Options that every subcommand takes which reads data."""
+        self._options = {
+            "scale": ["--scale", self._reference],
+            "results": ["--results", str(results)],
+            "data": [] if data_root is None else ["--data-root", data_root],
+            "seeds": [] if seeds is None else ["--seeds", seeds],
+            "videos": ["--videos", str(videos)],
+        }
+
+    def command(self, python: Sequence[str], name: str, options: Sequence[str]) -> str:
+        """A subcommand with options that it shares with others, quoted for the shell.
+
+        Args:
+            python: the words that start Python.
+            name: of the subcommand.
+            options: which: ``scale``, ``results``, ``data`` (where real data lie), ``seeds``, ``videos``.
+        """
+        words = [word for option in options for word in self._options[option]]
+        return shlex.join([*python, "-m", "sadetr", name, *words])
+
+    @property
+    def extracting(self) -> bool:
+        """Whether features are made from videos and sentences."""
+        return self.layout.videos is not None
 
     @property
     def folder(self) -> Path:
@@ -174,6 +187,10 @@ class Workflow:
         )
         return [self.folder / folder / f"{name}.{suffix}" for suffix in formats]
 
+    def typeset_inputs(self) -> list[Path]:
+        """Files of the tables and figures that the LaTeX document shows: those of ``all``."""
+        return [typeset_file(self.experiments[name], self.folder) for name in self.all]
+
     def names(self, kind: str) -> str:
         """Regular expression of the names of the ``table`` or ``figure`` experiments."""
         return "|".join(name for name, experiment in self.experiments.items() if experiment.kind == kind)
@@ -198,8 +215,34 @@ class Workflow:
         dataset = self.dataset(setting)
         for check in PREPARED:
             check(dataset, self.layout)
-        check_removed(dataset, self.layout, self.fingerprints.inputs(setting).removed)
-        return [self.layout.corpus(setting)] if self.generated else []
+        extracted = self.extracted(setting)
+        removed = self.fingerprints.inputs(setting).removed
+        again = [f"features/{setting}/{dataset.feature_folders[path.stem]}/" for path in extracted if not path.exists()]
+        check_removed(dataset, self.layout, [name for name in removed if not name.startswith(tuple(again))])
+        return [*extracted, *([self.layout.corpus(setting)] if self.generated else [])]
+
+    def extracted(self, setting: str) -> list[Path]:
+        """Records of the streams that the workflow extracts for a setting."""
+        streams = self.dataset(setting).feature_folders if self.extracting else {}
+        return [self.layout.extracted(setting, stream) for stream in streams]
+
+    def extract_inputs(self, setting: str) -> list[Path]:
+        """What an extraction needs and the workflow makes: nothing, but the annotations name its videos and sentences.
+
+        Raises:
+            DataError: they are missing.
+        """
+        for check in PREPARED:
+            check(self.dataset(setting), self.layout)
+        return []
+
+    def extract_gpus(self, setting: str, stream: str) -> int:
+        """GPUs that an extraction asks Snakemake for."""
+        return 0 if stream == IMPORTED or self.extract_device(setting) == "cpu" else 1
+
+    def extract_device(self, setting: str) -> str:
+        """Where the networks of an extraction compute."""
+        return resolve_execution(setting, self._reference).device
 
     def train_inputs(self, setting: str) -> list[Path]:
         """What trainings need beside features: nothing, but the annotations must be fit for them.
@@ -226,7 +269,8 @@ class Workflow:
 
     def checked_inputs(self, setting: str) -> list[Path]:
         """What the data check looks at and the workflow makes. Missing official files are for the check to report."""
-        return [self.layout.corpus(setting), self.layout.prepared(setting)] if self.generated else []
+        generated = [self.layout.corpus(setting), self.layout.prepared(setting)] if self.generated else []
+        return generated + self.extracted(setting)
 
     def compared_inputs(self) -> list[Path]:
         """Metrics of the runs that are compared with the paper, and of their queries.
@@ -252,25 +296,33 @@ class Workflow:
         """GPUs that a training asks Snakemake for."""
         return 0 if run_settings(RunId.parse(run), self._reference).execution.device == "cpu" else 1
 
-    def partition(self, run: str) -> str | None:
-        """Slurm partition of a training: None (the cluster's default) unless it asks for a GPU."""
-        return self._gpu_partition if self.gpus(run) else None
+    def request(self, rule: str, run: str | None) -> Request:
+        """Time and memory that the first attempt of a job asks a cluster for.
 
+        Args:
+            rule: its rule.
+            run: of a training; other jobs do not depend on it.
+        """
+        if rule != "train" or run is None:
+            return self._resources.request(rule, self.generated)
+        settings = run_settings(RunId.parse(run), self._reference)
+        epochs, batch_size = settings.training.epochs, settings.training.batch_size
+        steps = epochs * math.ceil(self._train_queries(settings.dataset) / batch_size)
+        training = Training(settings.method, settings.setting, steps, batch_size, bool(self.gpus(run)))
+        return self._resources.training_request(training, self.generated)
 
-def _seeds(value: Any) -> str | None:
-    """The value of ``--config seeds=``, which Snakemake reads as a number, a list or text."""
-    if value is None:
-        return None
-    numbers = value if isinstance(value, list | tuple) else [value]
-    return ",".join(map(str, numbers))
+    def _train_queries(self, dataset: DatasetSettings) -> int:
+        """Lines of the training split; 0 where there is no such file, which another step reports."""
+        if self.generated:
+            return resolve_corpus(dataset.name, self._reference).train_queries
+        if dataset.name not in self._queries:
+            file = self.layout.annotations(dataset)[dataset.train_split]
+            try:
+                self._queries[dataset.name] = file.read_bytes().count(b"\n")
+            except OSError:
+                self._queries[dataset.name] = 0
+        return self._queries[dataset.name]
 
-
-def _text(key: str, value: Any) -> str:
-    """A ``--config`` value, ``~`` expanded; YAML makes numbers and dates of some names."""
-    if not isinstance(value, str) or not value:
-        raise SettingsError(
-            f"{key}: found {value!r}, expected text; write --config {key}=./NAME, or quotes in a file for --configfile"
-        )
-    if "{" in value or "}" in value:
-        raise SettingsError(f"{key}: {value}: Snakemake reads braces in paths as wildcards; choose a name without them")
-    return os.path.expanduser(value)
+    def partition(self, gpus: int) -> str | None:
+        """Slurm partition of a job: None (the cluster's default) unless it asks for a GPU."""
+        return self._gpu_partition if gpus else None

@@ -114,8 +114,26 @@ def test_dynamics_are_trained_and_compared(tmp_path: Path, dynamics: ModuleType)
     assert again["best"] == line["best"]
 
 
+def test_what_jobs_took_is_summed_up_by_rule_and_method(tmp_path: Path) -> None:
+    jobs = {
+        "train/tacos/sa_detr/full/seed1": (12.5, "400.25"),
+        "train/tacos/sa_detr/qi/seed1": (10.5, "390.0"),
+        "train/tacos/vslnet/full/seed1": (3.0, "NA"),
+        "gather": (0.5, "80.0"),
+    }
+    for name, (seconds, resident) in jobs.items():
+        path = tmp_path / "mini/benchmarks" / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\tmax_rss\n{seconds}\t{resident}\n")
+    gather, sa_detr, vslnet = lines("rule_resources", "--results", str(tmp_path))
+    assert (gather["rule"], gather["jobs"], gather["max_resident_mb"]) == ("gather", 1, 80.0)
+    assert (sa_detr["setting"], sa_detr["method"], sa_detr["jobs"]) == ("tacos", "sa_detr", 2)
+    assert (sa_detr["median_s"], sa_detr["max_s"], sa_detr["max_resident_mb"]) == (11.5, 12.5, 400.2)
+    assert (vslnet["method"], vslnet["max_resident_mb"]) == ("vslnet", 0.0)
+
+
 def test_every_script_is_run_here_and_described() -> None:
     scripts = {path.stem for path in FOLDER.glob("*.py")}
-    assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, "simulated_curves", "dynamics"}
+    assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, "simulated_curves", "dynamics", "rule_resources"}
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert not [script for script in scripts if f"## {script}.py" not in page]

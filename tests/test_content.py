@@ -97,7 +97,7 @@ class OwnData(Checkout):
         return (self.results / RUN / "provenance.json").stat().st_mtime_ns
 
 
-EVERYTHING = {"prepare": 1, "train": 1, "evaluate": 1, "gather": 1, "table": 1, "comparison": 1, "all": 1}
+EVERYTHING = {"prepare": 1, "train": 1, "evaluate": 1, "gather": 1, "table": 1, "paper": 1, "comparison": 1, "all": 1}
 
 
 @pytest.fixture(scope="module")

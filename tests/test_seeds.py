@@ -53,9 +53,9 @@ def test_a_scale_may_have_seeds_of_its_own(tmp_path):
 def test_the_workflow_plans_them_as_snakemake_reads_them(value, text):
     flow = Workflow({"seeds": value})
     assert len(flow.experiments["table4"].runs) == 10 * len(text.split(","))
-    assert f"--seeds {text}" in flow.table_arguments
-    assert f"--seeds {text}" in flow.figure_arguments
-    assert "--seeds" not in flow.arguments + flow.data_arguments
+    assert (
+        flow.command(["python"], "table", ["scale", "seeds"]) == f"python -m sadetr table --scale mini --seeds {text}"
+    )
 
 
 def test_a_single_seed_is_a_number_to_snakemake_and_that_is_fine():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sadetr.documents.templates import template_texts
 from sadetr.workflow import Workflow
 
 ROOT = Path(__file__).parents[1]
@@ -114,6 +115,14 @@ def test_a_feature_file_that_is_overwritten_in_place_is_checked_again(tmp_path):
     assert fingerprint(tmp_path) != before
 
 
+def test_a_changed_template_renders_again(monkeypatch):
+    before = Workflow({}).fingerprints.rendering()
+    assert Workflow({}).fingerprints.rendering() == before
+    texts = template_texts()
+    monkeypatch.setattr("sadetr.fingerprints.template_texts", lambda: {**texts, "html/style.css": ""})
+    assert Workflow({}).fingerprints.rendering() != before
+
+
 def test_all_makes_every_table_figure_and_verdict(finished):
     for name in ("tables/table1", "tables/table4"):
         for suffix in ("csv", "md", "tex", "html"):
@@ -122,6 +131,8 @@ def test_all_makes_every_table_figure_and_verdict(finished):
         for suffix in ("pdf", "svg", "png"):
             assert (finished.results / f"figures/{name}.{suffix}").stat().st_size
     assert "not comparable" in (finished.results / "comparison.csv").read_text()
+    typeset = (finished.results / "paper.tex").read_text()
+    assert all(file in typeset for file in ("tables/table1.tex", "tables/table4.tex", "figures/figure5.pdf"))
     metrics = pq.read_table(finished.results / "metrics.parquet").to_pandas()
     assert len(metrics[["method", "variant", "seed"]].drop_duplicates()) == finished.trained("*")
     assert set(metrics["split"]) == {"val", "test"}

@@ -108,9 +108,21 @@ def test_the_slurm_profile_is_found_by_name_and_gives_only_trainings_a_gpu_parti
     assert {(job["gpu"], job["slurm_partition"]) for job in jobs.pop("train")} == {("1", "gpu")}
     assert {"prepare", "evaluate", "table"} <= set(jobs)
     others = [job for each in jobs.values() for job in each]
-    assert all(job["gpu"] == "0" and job["runtime"] == "720" and "slurm_partition" not in job for job in others)
+    assert all(job["gpu"] == "0" and "slurm_partition" not in job for job in others)
+    measured = [job for name in ("prepare", "evaluate", "table") for job in jobs[name]]
+    assert all(int(job["runtime"]) >= 10 and int(job["mem_mb"]) >= 1000 for job in measured)
     jobs = planned(start(official, *words, "gpu_partition=a100").stdout)
     assert {job["slurm_partition"] for job in jobs["train"]} == {"a100"}
+
+
+def test_what_a_user_says_about_resources_wins(official):
+    words = ["-n", "table4", "--default-resources", "mem_mb=5000", "--set-resources", "train:runtime=77"]
+    done = start(official, *words, "evaluate:mem_mb=900", "--config", "scale=paper", "data_root=data")
+    jobs = planned(done.stdout)
+    assert {(job["mem_mb"], job["runtime"]) for job in jobs["train"]} == {("5000", "77")}
+    assert {job["mem_mb"] for job in jobs["evaluate"]} == {"900"}
+    assert {job["mem_mb"] for job in jobs["table"]} == {"5000"}
+    assert all(int(job["runtime"]) >= 10 for job in jobs["table"])
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +131,12 @@ def stubbed(official):
     (official.folder / "mine.yaml").write_text('extends: paper\nlabel: ""\ndata: official\nexecution: {threads: 1}\n')
     (official.folder / "stub.sh").write_text(STUB)
     outputs = "mkdir -p {output.checkpoints:q} {output.predictions:q}; touch {output[0]:q} {output[1]:q} {output[2]:q}"
-    official.edit("workflow/rules/train.smk", "{PYTHON:q} -m sadetr train --run", "sh stub.sh")
+    official.edit("workflow/rules/train.smk", "{params.command} --run", "sh stub.sh")
     official.edit("workflow/rules/train.smk", "> {log:q} 2>&1", f"> {{log:q}} 2>&1 && {outputs}")
-    command = re.search(
-        r'"\{PYTHON:q\} -m sadetr prepare .*"', (official.folder / "workflow/rules/data.smk").read_text()
-    )
-    official.edit("workflow/rules/data.smk", command[0], '"mkdir -p {output.store:q}; touch {output.prepared:q}"')
+    rule = (official.folder / "workflow/rules/data.smk").read_text().partition("checkpoint prepare:")[2]
+    command = re.search(r'shell:\n +("[^\n]+")', rule)
+    prepared = rule.replace(command[1], '"mkdir -p {output.store:q}; touch {output.prepared:q}"', 1)
+    official.edit("workflow/rules/data.smk", rule, prepared)
     return official
 
 
@@ -180,7 +192,8 @@ def odd(tmp_path_factory):
     checkout = Checkout(tmp_path_factory.mktemp("checkout") / "a b'ü")
     (checkout.folder / "tiny.yaml").rename(checkout.folder / f"{SCALE}.yaml")
     (checkout.folder / "blocking.py").write_text(BLOCKING)
-    checkout.edit("workflow/rules/train.smk", "-m sadetr train", "blocking.py train")
+    call = 'flow.command(PYTHON, "train", True).replace("-m sadetr", "blocking.py")'
+    checkout.edit("workflow/rules/train.smk", 'command("train", data=True)', f"lambda wildcards, output: {call}")
     checkout.before = set(checkout.folder.iterdir())
     start(checkout, *words(RESULTS, f"{RUNS[0]}/metrics.parquet", "checks/qvhighlights.json"))
     return checkout
@@ -245,7 +258,7 @@ def test_every_shell_line_quotes_what_it_inserts(path):
     shells = re.findall(r'shell:\n((?:\s+(?:#|"|\').*\n)+)', path.read_text() + "\n")
     inserted = [name for text in shells for name in re.findall(r"\{([^{}]+)\}", text)]
     # Quoted where they are put together, or a number.
-    safe = ("flow.arguments", "flow.data_arguments", "resources.gpu")
+    safe = ("params.command", "resources.gpu", "threads")
     assert [name for name in inserted if not name.endswith(":q") and name not in safe] == []
 
 

@@ -9,6 +9,7 @@ import sys
 from sadetr.cli import (  # noqa: F401
     data,
     evaluation,
+    extraction,
     inspection,
     installation,
     prediction,

@@ -52,6 +52,14 @@ def figure(
 
 
 @app.command()
+def paper(scale: Scale = "mini", results: Results = RESULTS) -> None:
+    """Write paper.tex: all rendered tables and figures as one LaTeX document."""
+    from sadetr.reporting.command import paper_command
+
+    print_paths(paper_command(chosen_scale(scale, None), results))
+
+
+@app.command()
 def comparison(scale: Scale = "mini", results: Results = RESULTS, seeds: Seeds = None) -> None:
     """Write the verdict on every cell and table to comparison.csv, .json, .md, .html and .xml (JUnit)."""
     from sadetr.reporting.comparison_command import comparison_command

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sadetr.data import manifest
+from sadetr.data import extracted, manifest
 from sadetr.data.annotations import Query, read_annotations, tell
 from sadetr.data.arrays import DAMAGE
 from sadetr.data.characters import characters_of
+from sadetr.data.extracted import Extraction
 from sadetr.data.inputs import Known, Reading
 from sadetr.data.packing import add_query, averaged, create_store, describe_source, normalise_rows, with_progress
 from sadetr.data.places import check_names, present, spelled_otherwise
@@ -65,9 +66,12 @@ def prepare(
     folder = data_root / "features" / dataset.name
     for stream in dataset.video_streams:
         _check_complete(folder / stream.directory, [f"{vid}{stream.suffix}" for vid in durations])
+    records = extraction_records(dataset, folder, durations, queries)
     texts = TEXT_READERS[dataset.text_stream.kind](dataset, folder, queries)
     characters = characters_of(dataset, queries)
     origin = describe_source(dataset, annotations, fingerprint)
+    if records:
+        origin["extracted"] = {directory: record.made_with for directory, record in records.items()}
     reading.of(manifest.input_files(dataset, durations, [query.qid for query in queries]))
     with create_store(out, dataset, features, origin, characters) as writer:
         for vid, duration in with_progress(list(durations.items()), "videos"):
@@ -75,8 +79,28 @@ def prepare(
         for query in with_progress(queries, "queries"):
             add_query(writer, dataset, query, texts(query), characters)
         inputs = reading.finish()
+        for directory, record in records.items():
+            place = f"features/{dataset.name}/{directory}/"
+            sums = {name.removeprefix(place): known.sha256 for name, known in inputs.items() if name.startswith(place)}
+            extracted.check_unchanged(folder / directory, record, sums)
         writer.attach(manifest.FILE, manifest.as_text({name: known.entry for name, known in inputs.items()}))
     return inputs
+
+
+def extraction_records(
+    dataset: DatasetSettings, folder: Path, vids: Iterable[str], queries: Iterable[Query]
+) -> dict[str, Extraction]:
+    """Directory of a stream -> the record of its extraction, for the streams that were extracted here.
+
+    Raises:
+        DataError: of a stream only some files were.
+    """
+    names = {stream.directory: [f"{vid}{stream.suffix}" for vid in vids] for stream in dataset.video_streams}
+    text = dataset.text_stream
+    if isinstance(text, TokenFiles):
+        names[text.directory] = [f"{text.prefix}{query.qid}.npz" for query in queries]
+    records = {directory: extracted.check_listed(folder / directory, files) for directory, files in names.items()}
+    return {directory: record for directory, record in records.items() if record is not None}
 
 
 def read_video(dataset: DatasetSettings, folder: Path, vid: str, duration: float) -> dict[str, NDArray[np.float32]]:

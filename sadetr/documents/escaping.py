@@ -22,6 +22,11 @@ _LATEX = (
     (r"(?<![^\s(])-(?=\d)", r"\\ensuremath{-}"),
     # A sign that it does not know.
     ("\N{CHECK MARK}", r"\\checkmark{}"),
+    # Signs that it takes from a font which many installations have as a bitmap only.
+    ("†", r"\\ensuremath{\\dagger}"),
+    ("‡", r"\\ensuremath{\\ddagger}"),
+    ("§", r"\\ensuremath{\\mathsection}"),
+    ("¶", r"\\ensuremath{\\mathparagraph}"),
 )
 
 

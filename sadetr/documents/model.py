@@ -11,12 +11,14 @@ from typing import ClassVar, Literal
 
 ABSENT = "\N{EN DASH}"
 """What stands where there is no number."""
-LONG = 32
+LONG = 40
 """Characters beyond which a column is set in lines."""
 GAP = 2
 """Characters between two columns."""
 DENSE, SIDEWAYS = 100, 150
 """Characters beyond which a table is set in small type, or turned on paper."""
+UPRIGHT_ROWS, SIDEWAYS_ROWS = 55, 35
+"""Rows of a sheet of paper."""
 _SYMBOL = re.compile(r"([A-Za-zαδλσ])_([^\W_]+)")
 
 Tone = Literal["", "good", "bad"]
@@ -73,6 +75,7 @@ class Heading:
     top: int
     bottom: int
     side: bool = False
+    left: bool = False
 
     @property
     def symbol(self) -> tuple[str, str] | None:
@@ -128,7 +131,9 @@ class Table:
             first = start
             for column in columns:
                 sided = len(column.sides) > 1
-                headings.append(Heading(column.heading, start, len(column.sides), below, last - sided))
+                headings.append(
+                    Heading(column.heading, start, len(column.sides), below, last - sided, left=column.left)
+                )
                 if sided:
                     sides = enumerate(column.sides)
                     headings += [Heading(side, start + place, 1, last, last, side=True) for place, side in sides]
@@ -153,6 +158,12 @@ class Table:
     def sideways(self) -> bool:
         """Whether it fits a sheet of paper only when it is turned."""
         return self._width > SIDEWAYS
+
+    @property
+    def sheets(self) -> list[tuple[Row, ...]]:
+        """The rows, in portions that fit a sheet of paper each; at least one."""
+        size = SIDEWAYS_ROWS if self.sideways else UPRIGHT_ROWS
+        return [self.rows[start : start + size] for start in range(0, max(len(self.rows), 1), size)]
 
     @property
     def _width(self) -> int:

@@ -26,7 +26,8 @@ def render_markdown(document: Document) -> str:
 
 
 def render_latex(document: Document) -> str:
-    r"""A part to ``\input`` into a document that loads adjustbox, amssymb, booktabs, rotating and textcomp."""
+    r"""A part to ``\input`` into a document that loads adjustbox, amssymb, array, booktabs, rotating and
+    textcomp."""
     return environment("latex").get_template("document.j2").render(document=document)
 
 

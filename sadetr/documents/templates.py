@@ -1,5 +1,4 @@
-"""The environments of the templates: in each of them every value is escaped on its way out, and an unknown name is an
-error.
+"""The environments of the templates: every value is escaped on its way out, and an unknown name is an error.
 
 HTML is escaped by Jinja's autoescaping. The other formats use the same machinery: what a template prints passes the
 format's own escaping first and is marked as escaped, so that nothing is escaped twice and nothing slips through.
@@ -15,10 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sadetr.documents.escaping import escape_latex, escape_markdown
+from sadetr.errors import SettingsError
 
 FOLDER = Path(__file__).with_name("templates")
 FORMATS = ("html", "markdown", "latex")
-_ALIGNMENT = re.compile(r":-+:?")
 _ESCAPES: dict[str, Callable[[str], str]] = {"html": escape, "markdown": escape_markdown, "latex": escape_latex}
 _DELIMITERS: dict[str, dict[str, str]] = {
     # Braces are LaTeX's own.
@@ -52,12 +51,13 @@ def environment(name: str) -> Environment:
     )
     made.filters["aligned"] = aligned
     made.filters["identifier"] = identifier
+    made.filters["path"] = path
     return made
 
 
 def template_texts() -> dict[str, str]:
     """Path below :data:`FOLDER` -> text, of every template and style sheet."""
-    files = (path for name in FORMATS for path in sorted((FOLDER / name).iterdir()))
+    files = (path for name in FORMATS for path in sorted((FOLDER / name).glob("[!.]*")))
     return {path.relative_to(FOLDER).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 
@@ -74,5 +74,16 @@ def aligned(table: str) -> Markup:
 
 
 def identifier(name: str) -> Markup:
-    """A name that is safe in an anchor, a label of LaTeX or a path of ours; other characters become hyphens."""
+    """A name that is safe in an anchor of a page or a label of LaTeX; other characters become hyphens."""
     return Markup(re.sub(r"[^\w.:-]", "-", name, flags=re.ASCII))
+
+
+def path(name: str) -> Markup:
+    """A part of a file's path that LaTeX can read, as it is.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    if not name.isprintable() or set(name) & set('\\{}%#~^$&" '):
+        raise SettingsError(f"{name!r}: LaTeX cannot read a file of this name; use letters, digits, '_', '.' and '-'")
+    return Markup(name)

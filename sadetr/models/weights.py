@@ -17,6 +17,9 @@ from sadetr.models.interface import Method
 from sadetr.models.official import Given, Imported, Official, Tensors, import_weights
 from sadetr.settings import Record
 
+WRAPPERS = ("model", "model_state")
+"""Keys under which checkpoints keep their network's state."""
+
 
 def import_file(path: Path, method: MethodSettings) -> Imported:
     """Import an official checkpoint of ``method``.
@@ -92,7 +95,7 @@ def _put(values: dict[str, Any], setting: str, value: Any) -> None:
 def read_official(path: Path) -> dict[str, Tensor]:
     """Tensors of an official checkpoint: safetensors, or a state dict that torch loads without running code.
 
-    A dictionary that holds the state under ``model`` beside an optimiser's and the like is unwrapped.
+    A dictionary that holds the state under one of :data:`WRAPPERS` beside an optimiser's and the like is unwrapped.
 
     Raises:
         ResultsError: unreadable, or it holds more than tensors and plain data.
@@ -111,7 +114,8 @@ def read_official(path: Path) -> dict[str, Tensor]:
         what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         unreadable = f"{path}: cannot be read as a checkpoint ({what}); correct the path or download the file again"
         raise ResultsError(_refusal(path) if foreign else unreadable) from error
-    state = content.get("model", content) if isinstance(content, dict) else content
+    wrapped = [key for key in WRAPPERS if isinstance(content, dict) and key in content]
+    state = content[wrapped[0]] if wrapped else content
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise ResultsError(f"{path}: holds no state dict (names and tensors), neither itself nor under 'model'")

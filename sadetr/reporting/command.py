@@ -13,6 +13,7 @@ from sadetr.configuration import ScaleSettings, seeds_text
 from sadetr.documents.rendering import write_document
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
+from sadetr.files import atomic_write_text
 from sadetr.layout import Layout
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
 from sadetr.reporting.metrics import gather
@@ -22,6 +23,7 @@ from sadetr.reporting.requirements import check_rendered
 from sadetr.reporting.scores import ScaleResults
 from sadetr.reporting.sweep import sweep_figure
 from sadetr.reporting.table_documents import DOCUMENTS, table_document
+from sadetr.reporting.typesetting import check_rendered_files, render_paper
 
 
 def gather_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:
@@ -127,6 +129,19 @@ LAYOUTS: dict[str, Callable[[Experiment, ScaleSettings, ScaleResults], list[Path
     "sweep": _sweep,
 }
 """Layout of an experiment file -> what renders it and returns the files written (``NEEDS`` says what it needs)."""
+
+
+def paper_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()) -> list[Path]:
+    """Write ``paper.tex``, which shows the rendered tables and figures (default: those of ``all``).
+
+    Raises:
+        ResultsError: one of them is not rendered.
+        SettingsError: LaTeX cannot read a file of an experiment's name.
+    """
+    layout, experiments = Layout(scale, results), _load(names, scale)
+    check_rendered_files(experiments, layout)
+    atomic_write_text(layout.paper, render_paper(experiments, scale))
+    return [layout.paper]
 
 
 def _load(names: Sequence[str], scale: ScaleSettings) -> list[Experiment]:

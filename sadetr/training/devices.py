@@ -17,13 +17,16 @@ POLL_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def claimed_device(requested: str, lock_folder: Path | None = None, allotted: int = 0) -> Iterator[torch.device]:
-    """Yield the device to train on; waits until a visible GPU is free.
+def claimed_device(
+    requested: str, lock_folder: Path | None = None, allotted: int = 0, option: str = "execution.device"
+) -> Iterator[torch.device]:
+    """Yield the device to compute on; waits until a visible GPU is free.
 
     Args:
         requested: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
-        lock_folder: where the locks of this machine's GPUs lie; all trainings must share it.
+        lock_folder: where the locks of this machine's GPUs lie; all jobs must share it.
         allotted: GPUs that the job was given: with any, ``auto`` does not fall back to the CPU.
+        option: where a user says which device.
 
     Raises:
         SettingsError: ``cuda`` was requested or a GPU allotted, and torch sees none.
@@ -32,10 +35,10 @@ def claimed_device(requested: str, lock_folder: Path | None = None, allotted: in
         if requested == "cuda" or allotted:
             given = "and this job was given a GPU, " if allotted else ""
             raise SettingsError(
-                f"execution.device is {requested!r}, {given}but {_why_no_gpu()}; set execution.device to 'cpu' in the "
-                "scale, or install a torch build with CUDA that fits the driver"
+                f"{option} is {requested!r}, {given}but {_why_no_gpu()}; set {option} to 'cpu', or install a build of "
+                "torch with CUDA that fits the driver"
             )
-        print(f"execution.device is 'auto' and {_why_no_gpu()}: training on the CPU", flush=True)
+        print(f"{option} is 'auto' and {_why_no_gpu()}: computing on the CPU", flush=True)
     if requested == "cpu" or not torch.cuda.is_available():
         yield torch.device("cpu")
         return
@@ -58,7 +61,7 @@ def _first_free(folder: Path) -> tuple[filelock.FileLock, int]:
                 lock.acquire(timeout=0)
                 return lock, index
         if not waiting:
-            print("every visible GPU is in use by another training; waiting", flush=True)
+            print("every visible GPU is in use by another job; waiting", flush=True)
             waiting = True
         time.sleep(POLL_SECONDS)
 

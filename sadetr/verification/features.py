@@ -4,12 +4,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from sadetr.data import arrays
+from sadetr.data import arrays, extracted, manifest
 from sadetr.data.arrays import ArrayCheck, check_array
 from sadetr.data.parallel import in_parallel
 from sadetr.data.places import present, spelled_otherwise
 from sadetr.data.sources import Archive, Sources
 from sadetr.disguise import is_companion
+from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, TokenFiles
 from sadetr.verification.annotations import Annotations
 from sadetr.verification.findings import Place, Report, Severity
@@ -117,9 +118,30 @@ def check_folder(
     blank = [folder.file(name) for name, check in checks.items() if check.all_zero]
     if blank:
         report.add("warning", f"{folder.label}: feature files hold only zeros", "Check how they were extracted.", blank)
+    _check_extraction(report, folder, path, wanted, headers_only)
     depth = "presence, size and header" if headers_only else "every number"
     report.checked.append(f"{folder.label}: {len(checks):,} of {len(folder.names):,} files, {depth}")
     return checks
+
+
+def _check_extraction(
+    report: Report, folder: FeatureFolder, path: Path, wanted: dict[str, Path], headers_only: bool
+) -> None:
+    """Whether a folder of extracted features holds nothing else; what made them is a note."""
+    names = [folder.names[name] for name in wanted]
+    try:
+        record = extracted.check_listed(path, names)
+        if record is not None and not headers_only:
+            sums = in_parallel(lambda name: manifest.sha256(path / name), names, f"{folder.label}: checksums")
+            extracted.check_unchanged(path, record, dict(zip(names, sums, strict=True)))
+    except DataError as error:
+        remedy = "Delete them and extract again, or move the folder away."
+        what = f"{folder.label}: extracted and other feature files are mixed"
+        report.add("error", what, remedy, [Place(folder.place, None, str(error))])
+        return
+    if record is not None:
+        made_with = record.made_with.get("network", "an unknown network")
+        report.add("note", f"{folder.label}: extracted here by {made_with}", "See extraction.json.", [folder.place])
 
 
 def _check_names(report: Report, folder: FeatureFolder, found: set[str], complete: bool, strangers: Severity) -> None:

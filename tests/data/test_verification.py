@@ -15,7 +15,7 @@ from sadetr.data.annotations import Query, read_annotations
 from sadetr.data.arrays import check_array
 from sadetr.data.preparation import prepare
 from sadetr.data.sources import AnnotationSource, Archive, Sources, Statistics, load_sources
-from sadetr.documents.rendering import render_html
+from sadetr.documents.rendering import RENDERERS, render_html
 from sadetr.errors import DataError
 from sadetr.settings import DatasetSettings, FeatureSettings, VideoStream, WordVectors
 from sadetr.verification.checks import check_data
@@ -412,6 +412,7 @@ def test_reports_say_the_same_in_every_form(check: Check, data_root: Path, capsy
         assert file in text
         assert "truncated or corrupt" in text
         assert "small.tar.gz" in text
+    assert all("truncated or corrupt" in RENDERERS[suffix](report_document(report)) for suffix in ("md", "tex"))
     assert json.loads(json.dumps(report.as_json()))["passed"] is False
 
 

@@ -74,8 +74,19 @@ def latex_rows(text: str) -> list[list[str]]:
     return [[latex_text(cell).strip() for cell in re.split(r"(?<!\\)&", line)] for line in lines]
 
 
+# Macros that the reader does not know.
+SIGNS = {
+    r"\checkmark{}": "✓",
+    r"\textbar{}": "|",
+    r"\textasciicircum{}": "{}^{}",
+    r"\ensuremath{\ddagger}": "‡",
+    r"\ensuremath{\mathsection}": "§",
+    r"\ensuremath{\mathparagraph}": "¶",
+}
+
+
 def latex_text(source: str) -> str:
     """What LaTeX prints, as text."""
-    for macro, sign in ((r"\checkmark{}", "✓"), (r"\textbar{}", "|"), (r"\textasciicircum{}", "{}^{}")):
+    for macro, sign in SIGNS.items():
         source = source.replace(macro, sign)
     return LatexNodes2Text(strict_latex_spaces=True).latex_to_text(source)

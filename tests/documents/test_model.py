@@ -62,3 +62,9 @@ def test_wide_tables_are_set_in_small_type_and_turned():
     made = table(Column("words"), PLAIN, rows=(("word " * 30, "1"),))
     assert [long for _, long in made.places] == [True, False]
     assert not made.dense
+
+
+def test_the_rows_of_a_long_table_are_laid_out_in_portions():
+    for columns, rows, sizes in ((1, 0, [0]), (1, 55, [55]), (1, 56, [55, 1]), (25, 80, [35, 35, 10])):
+        made = table(*[Column("heading")] * columns, rows=(("12.34",) * columns,) * rows)
+        assert [len(sheet) for sheet in made.sheets] == sizes

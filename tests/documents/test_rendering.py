@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sadetr.documents.escaping import escape_latex, escape_markdown
-from sadetr.documents.model import Cell, Column, Document, Listing, Paragraph, Row, Table, Title
+from sadetr.documents.model import Cell, Column, Document, Row, Table
 from sadetr.documents.rendering import (
     RENDERERS,
     render_csv,
@@ -18,36 +18,8 @@ from sadetr.documents.rendering import (
     render_latex,
     render_markdown,
 )
+from tests.documents.hostile import HOSTILE, one_table
 from tests.documents.parsing import Page, html_rows, latex_rows, latex_text, markdown_rows
-
-HOSTILE = (
-    "<script>alert(1)</script>",
-    "a|b",
-    r"\input{x}",
-    "100%_#",
-    "*[x] & $y$ ~^",
-    "[0] *",
-    "\" onclick='x'",
-    "# 1. -- ``",
-    "{{ 7 * 7 }} {% x %} << x >>",
-    "± – ✓ † ‖ α λ ≠",
-    r"a\\|b\_",
-)
-
-
-def one_table(*texts: str) -> Document:
-    """A document in which every place that takes words has one of ``texts``, in turn."""
-    first, *others = texts
-    last = others[-1] if others else first
-    columns = (Column(first, left=True), Column(last, group=first, sides=(first, last)), Column(first, group=last))
-    rows = tuple(
-        Row((Cell(text), Cell(text, strong=True, mark="*"), Cell(text, tone="bad"), Cell(text)), (("row", text),))
-        for text in texts
-    )
-    notes = {"remarks": texts, "footnotes": tuple(("*", text) for text in texts)}
-    table = Table("t", first, columns, rows, number=7, **notes)
-    parts = (table, Title(first), Paragraph(last), Listing(texts, summary=first))
-    return Document("d", first, last, parts, records=(("a", "b"), texts[:2]))
 
 
 def expected(*texts: str) -> list[list[str]]:
@@ -87,7 +59,7 @@ def test_any_word_is_a_word_in_html_and_markdown(word):
     assert markdown_rows(render_markdown(document)) == [[word, f"{word}* / {word}", word]]
 
 
-@given(st.text(alphabet="\\&%$#_{}~^<>|*[]`'-?!ab 1±α✓"))
+@given(st.text(alphabet="\\&%$#_{}~^<>|*[]`'-?!ab 1±α✓†‡§¶‖"))
 def test_any_word_is_a_word_in_latex(word):
     assert latex_text(escape_latex(word)) == word
 

@@ -174,7 +174,7 @@ def test_without_a_gpu_the_cpu_is_claimed_and_auto_says_so(monkeypatch, capsys):
             assert device == torch.device("cpu")
             assert device_name(device).startswith("cpu (")
         said = capsys.readouterr().out
-        assert ("training on the CPU" in said) == (requested == "auto")
+        assert ("computing on the CPU" in said) == (requested == "auto")
     with pytest.raises(SettingsError, match=r"execution\.device is 'cuda', but"), claimed_device("cuda"):
         pass
 

@@ -13,14 +13,28 @@ rule comparison:
         report(f"{FOLDER}/comparison.html", category="Comparison"),
     log:
         f"{FOLDER}/logs/comparison.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/comparison.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("comparison"),
     params:
+        command=command("comparison", "seeds"),
         fingerprint=flow.fingerprints.rendering(),
     shell:
-        "{PYTHON:q} -m sadetr comparison {flow.table_arguments} > {log:q} 2>&1"
+        "{params.command} > {log:q} 2>&1"
 
 
 rule compare:
     input:
         rules.comparison.output,
+    log:
+        f"{FOLDER}/logs/compare.log",
+    conda:
+        ENVIRONMENT
+    params:
+        command=command("compare", "seeds"),
     shell:
-        "{PYTHON:q} -m sadetr compare {flow.table_arguments}"
+        # Snakemake shows the log of a rule that fails.
+        "{params.command} > {log:q} 2>&1 && cat {log:q}"

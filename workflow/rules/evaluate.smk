@@ -12,7 +12,14 @@ rule evaluate:
         query_scores=RUN.query_scores,
     log:
         f"{FOLDER}/logs/evaluate/{{run}}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/evaluate/{{run}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("evaluate"),
     params:
+        command=command("evaluate", "data"),
         fingerprint=flow.fingerprints.scores(),
     shell:
-        "{PYTHON:q} -m sadetr evaluate --run {wildcards.run:q} {flow.data_arguments} > {log:q} 2>&1"
+        "{params.command} --run {wildcards.run:q} > {log:q} 2>&1"

@@ -9,5 +9,13 @@ rule gather:
         f"{FOLDER}/metrics.parquet",
     log:
         f"{FOLDER}/logs/gather.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/gather.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("gather"),
+    params:
+        command=command("gather", "seeds"),
     shell:
-        "{PYTHON:q} -m sadetr gather {flow.table_arguments} > {log:q} 2>&1"
+        "{params.command} > {log:q} 2>&1"

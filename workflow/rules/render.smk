@@ -11,10 +11,17 @@ rule table:
         report(f"{FOLDER}/tables/{{table}}.html", category="Tables"),
     log:
         f"{FOLDER}/logs/table/{{table}}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/table/{{table}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("table"),
     params:
+        command=command("table", "seeds"),
         fingerprint=flow.fingerprints.rendering(),
     shell:
-        "{PYTHON:q} -m sadetr table {wildcards.table:q} {flow.table_arguments} > {log:q} 2>&1"
+        "{params.command} {wildcards.table:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -26,7 +33,36 @@ rule figure:
         report(f"{FOLDER}/figures/{{figure}}.svg", category="Figures"),
     log:
         f"{FOLDER}/logs/figure/{{figure}}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/figure/{{figure}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("figure"),
     params:
+        command=command("figure", "data", "seeds"),
         fingerprint=lambda wildcards: flow.fingerprints.rendering(flow.published_inputs(wildcards.figure)),
     shell:
-        "{PYTHON:q} -m sadetr figure {wildcards.figure:q} {flow.figure_arguments} > {log:q} 2>&1"
+        "{params.command} {wildcards.figure:q} > {log:q} 2>&1"
+
+
+# One LaTeX document of all tables and figures.
+rule paper:
+    input:
+        rendered=flow.typeset_inputs(),
+        sources=flow.sources(),
+    output:
+        f"{FOLDER}/paper.tex",
+    log:
+        f"{FOLDER}/logs/paper.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/paper.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("paper"),
+    params:
+        command=command("paper"),
+        fingerprint=flow.fingerprints.rendering(),
+    shell:
+        "{params.command} > {log:q} 2>&1"

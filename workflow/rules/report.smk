@@ -13,7 +13,14 @@ rule report:
         f"{FOLDER}/report.html",
     log:
         f"{FOLDER}/logs/report.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/report.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **demand("report"),
     params:
+        command=command("report", "seeds"),
         fingerprint=flow.fingerprints.reporting(),
     shell:
-        "{PYTHON:q} -m sadetr report {flow.table_arguments} > {log:q} 2>&1"
+        "{params.command} > {log:q} 2>&1"

@@ -10,7 +10,14 @@ if not flow.generated:
             f"{FOLDER}/rescored/{{setting}}.parquet",
         log:
             f"{FOLDER}/logs/rescore/{{setting}}.log",
+        benchmark:
+            f"{FOLDER}/benchmarks/rescore/{{setting}}.tsv"
+        conda:
+            ENVIRONMENT
+        resources:
+            **demand("rescore"),
         params:
+            command=command("rescore", "data"),
             fingerprint=lambda wildcards: flow.fingerprints.rescoring(wildcards.setting),
         shell:
-            "{PYTHON:q} -m sadetr rescore --setting {wildcards.setting:q} {flow.data_arguments} > {log:q} 2>&1"
+            "{params.command} --setting {wildcards.setting:q} > {log:q} 2>&1"

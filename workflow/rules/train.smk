@@ -18,12 +18,15 @@ rule train:
         f"{FOLDER}/logs/train/{{run}}.log",
     benchmark:
         f"{FOLDER}/benchmarks/train/{{run}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: lambda wildcards: flow.threads(wildcards.run)
     resources:
+        **demand("train"),
         gpu=lambda wildcards: flow.gpus(wildcards.run),
-        slurm_partition=lambda wildcards: flow.partition(wildcards.run),
+        slurm_partition=lambda wildcards: flow.partition(flow.gpus(wildcards.run)),
     params:
+        command=command("train", "data"),
         fingerprint=lambda wildcards: flow.fingerprints.run(wildcards.run),
     shell:
-        "{PYTHON:q} -m sadetr train --run {wildcards.run:q} --gpus {resources.gpu}"
-        " {flow.data_arguments} > {log:q} 2>&1"
+        "{params.command} --run {wildcards.run:q} --gpus {resources.gpu} > {log:q} 2>&1"
