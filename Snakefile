@@ -3,6 +3,7 @@
 #   snakemake --cores 1 all                                  every table and figure at the default scale
 #   snakemake --cores 1 table4                               one table and only the runs that it needs
 #   snakemake --cores 1 compare                              the verdict on every cell, as exit code
+#   snakemake --cores 1 report                               all of it as one page for a browser
 #   snakemake --cores 1 check_data                           the data of all settings, with reports; the verdict as exit code
 #   snakemake all --cores 1 --config scale=paper data_root=DIR
 
@@ -15,6 +16,7 @@ include: "workflow/rules/rescore.smk"
 include: "workflow/rules/gather.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

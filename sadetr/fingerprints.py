@@ -121,10 +121,20 @@ class Fingerprints:
         return fingerprint(self.scores(), predictions, truth)
 
     def rendering(self, published: Iterable[Path] = ()) -> str:
-        """What tables, figures and the comparison depend on beside scores: code, templates, label, published files."""
+        """What tables and figures depend on beside scores: code, templates, label, published files."""
         code = [code_fingerprint("sadetr.reporting.command"), template_texts()]
         contents = [(path.parent.name, path.name, self._sum(path)) for path in published]
         return fingerprint(code, self._layout.scale.label, contents)
+
+    def comparing(self) -> str:
+        """What the comparison depends on beside scores and what is known of the paper: code, templates, label."""
+        code = [code_fingerprint("sadetr.reporting.comparison_command"), template_texts()]
+        return fingerprint(code, self._layout.scale.label)
+
+    def reporting(self) -> str:
+        """What the report depends on beside runs, scores and figures: its code, its templates and the label."""
+        code = [code_fingerprint("sadetr.reporting.report_command"), template_texts()]
+        return fingerprint(code, self._layout.scale.label)
 
     def _dataset(self, setting: str) -> DatasetSettings:
         return resolve_dataset(setting, self._reference)

@@ -158,6 +158,15 @@ class Workflow:
             for path in [*folder.trained, folder.checkpoints, folder.predictions, folder.metrics, folder.query_scores]
         ] + self._stores(names)
 
+    def trained(self) -> list[Path]:
+        """What the trainings of the target ``all`` say of themselves."""
+        return [path for folder in self._folders([]) for path in folder.trained]
+
+    @property
+    def figures(self) -> list[Path]:
+        """Files of the figures of the target ``all``."""
+        return [path for name in self.all if self.experiments[name].kind == "figure" for path in self.rendered(name)]
+
     def _stores(self, names: Sequence[str]) -> list[Path]:
         settings = self._settings(*names)
         return [path for setting in settings for path in (self.layout.store(setting), self.layout.prepared(setting))]

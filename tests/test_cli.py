@@ -8,7 +8,7 @@ import pytest
 
 COMMANDS = (
     *("runs", "explain", "generate", "download", "check-data", "prepare", "train", "predict", "evaluate", "submit"),
-    *("gather", "table", "figure", "paper", "comparison", "compare", "status", "verify-run", "snakefile"),
+    *("gather", "table", "figure", "paper", "comparison", "compare", "report", "status", "verify-run", "snakefile"),
 )
 
 

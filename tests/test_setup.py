@@ -60,7 +60,9 @@ def test_the_lock_for_slurm_pins_the_plug_in_inside_its_range():
 def conda(file: str) -> dict[str, SpecifierSet]:
     """Ranges of a conda environment by PyPI's names, without Python's, which is that of pyproject.toml."""
     content = yaml.safe_load((ROOT / file).read_text())
-    listed = [Requirement(item) for item in content["dependencies"] if isinstance(item, str)]
+    by_pip = [item for entry in content["dependencies"] if isinstance(entry, dict) for item in entry["pip"]]
+    names = [item for item in [*content["dependencies"], *by_pip] if isinstance(item, str) and item[:2] != "--"]
+    listed = list(map(Requirement, names))
     ranges = {CONDA_NAMES.get(item.name, canonicalize_name(item.name)): item.specifier for item in listed}
     python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert str(ranges.pop("python")) == python

@@ -186,6 +186,17 @@ def test_compare_succeeds_on_complete_generated_results(finished):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_report_is_made_of_what_all_made(finished):
+    assert finished.planned("report") == {"report": 1}
+    done = finished.snakemake("report")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (finished.results / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 2
+    assert "Not drawn yet" not in page
+    assert "<details><summary>Runs that are missing" not in page
+    assert finished.planned("report") == {}
+
+
 def test_a_table_needs_only_its_own_runs(finished):
     shutil.rmtree(finished.results / "runs/qvhighlights/sa_detr/without_denoising")
     assert finished.planned("table4") == {}

@@ -67,6 +67,14 @@ def comparison(scale: Scale = "mini", results: Results = RESULTS, seeds: Seeds =
     print_paths(comparison_command(chosen_scale(scale, seeds), results))
 
 
+@app.command()
+def report(scale: Scale = "mini", results: Results = RESULTS, seeds: Seeds = None) -> None:
+    """Write report.html: all tables, figures and verdicts as one page that needs no other file."""
+    from sadetr.reporting.report_command import report_command
+
+    print_paths(report_command(chosen_scale(scale, seeds), results))
+
+
 OutFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts there as well.")]
 UNUSABLE = 3
 """Exit code of a comparison that could not be made."""

@@ -30,7 +30,8 @@ class Cell:
     """What stands in one place of a table.
 
     ``role`` says whose number it is ("ours", "rescored", "paper"), "" for anything else; ``mark`` refers to a footnote,
-    "" = none. ``data`` are for the script of a page: ``("metric", "mAP")`` becomes the attribute ``data-metric``.
+    "" = none. ``data`` are for the script of a page: ``("metric", "mAP")`` becomes the attribute ``data-metric``. On a
+    page the text leads to the place named ``link``, unless that is empty.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Cell:
     mark: str = ""
     tone: Tone = ""
     data: Attributes = ()
+    link: str = ""
 
 
 @dataclass(frozen=True)

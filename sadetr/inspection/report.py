@@ -4,19 +4,11 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sadetr.differences import differences, full_model
 from sadetr.experiments import RunId, run_settings
-from sadetr.inspection.runs import (
-    MetricLine,
-    RunState,
-    Use,
-    differences,
-    full_model,
-    row_metrics,
-    run_metrics,
-    state_of,
-    uses_of,
-)
+from sadetr.inspection.runs import MetricLine, Use, row_metrics, run_metrics, uses_of
 from sadetr.layout import Layout
+from sadetr.reporting.run_state import RunState, state_of
 from sadetr.reporting.scores import ScaleResults, Score
 
 if TYPE_CHECKING:

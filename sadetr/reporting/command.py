@@ -14,20 +14,15 @@ from sadetr.documents.rendering import write_document
 from sadetr.errors import SettingsError
 from sadetr.experiments import Experiment, experiment_names, load_experiment
 from sadetr.files import atomic_write_text
-from sadetr.layering import find
 from sadetr.layout import Layout
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
 from sadetr.reporting.metrics import gather
-from sadetr.reporting.metrics_document import metrics_document
 from sadetr.reporting.panels import qualitative_figure
 from sadetr.reporting.qualitative import panels
-from sadetr.reporting.requirements import check_rendered, paper_table
+from sadetr.reporting.requirements import check_rendered
 from sadetr.reporting.scores import ScaleResults
-from sadetr.reporting.seeds import seeds_document
-from sadetr.reporting.sensitivity import sensitivity_document
-from sadetr.reporting.settings_table import settings_document
 from sadetr.reporting.sweep import sweep_figure
-from sadetr.reporting.tables import build_table
+from sadetr.reporting.table_documents import DOCUMENTS, table_document
 from sadetr.reporting.typesetting import check_rendered_files, render_paper
 
 
@@ -95,10 +90,8 @@ def _render(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) 
     return LAYOUTS[experiment.layout](experiment, scale, source)
 
 
-def _metrics(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
-    """One row per run, one column per metric, ours beside the paper's."""
-    table = build_table(experiment, scale, source, paper_table(experiment))
-    return write_document(metrics_document(table), source.folder / "tables")
+def _table(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
+    return write_document(table_document(experiment, scale, source), source.folder / "tables")
 
 
 def _convergence(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
@@ -123,23 +116,6 @@ def _qualitative(
     return write_figure(figure, source.folder / "figures", "_".join(parts))
 
 
-def _seeds(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
-    """One row per run as in ``metrics``, with tests of the differences over seeds."""
-    document = seeds_document(experiment, scale, source, paper_table(experiment))
-    return write_document(document, source.folder / "tables")
-
-
-def _settings(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
-    """The settings of one run per row beside the paper's."""
-    document = settings_document(experiment, scale, source, find("paper", f"{experiment.name}.csv"))
-    return write_document(document, source.folder / "tables")
-
-
-def _sensitivity(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
-    """Differences to one row, paired by seed."""
-    return write_document(sensitivity_document(experiment, scale, source), source.folder / "tables")
-
-
 def _sweep(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -> list[Path]:
     """One point per row."""
     figure = sweep_figure(experiment, scale, source)
@@ -147,12 +123,9 @@ def _sweep(experiment: Experiment, scale: ScaleSettings, source: ScaleResults) -
 
 
 LAYOUTS: dict[str, Callable[[Experiment, ScaleSettings, ScaleResults], list[Path]]] = {
-    "metrics": _metrics,
+    **dict.fromkeys(DOCUMENTS, _table),
     "convergence": _convergence,
     "qualitative": _qualitative,
-    "seeds": _seeds,
-    "settings": _settings,
-    "sensitivity": _sensitivity,
     "sweep": _sweep,
 }
 """Layout of an experiment file -> what renders it and returns the files written (``NEEDS`` says what it needs)."""

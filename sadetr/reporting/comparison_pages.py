@@ -113,10 +113,11 @@ def _row_of_claim(judged: JudgedClaim) -> Row:
 def _row(cell: ComparedCell) -> Row:
     *texts, verdict = printed(cell)
     place = (("experiment", cell.experiment), ("row", cell.row), ("metric", cell.metric), ("verdict", cell.verdict))
-    return Row((*map(Cell, texts), Cell(verdict, tone=_tone(cell))), place)
+    return Row((*map(Cell, texts), Cell(verdict, tone=tone(cell))), place)
 
 
-def _tone(cell: ComparedCell) -> Tone:
+def tone(cell: ComparedCell) -> Tone:
+    """Whether the verdict is good or bad news."""
     if cell.fails or cell.verdict == "missing":
         return "bad"
     return "good" if cell.verdict in ("above", "reached") else ""

@@ -167,15 +167,16 @@ def gather(paths: Iterable[Path | str], out: Path | str, seeds: str = "paper") -
     _write(table, out, facts)
 
 
-def read_history(path: Path | str, columns: Sequence[str]) -> pa.Table:
-    """Read ``columns`` of a run's ``history.parquet``: one row per epoch; null where an epoch was not validated.
+def read_history(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read ``columns`` of a run's ``history.parquet`` (None = all): one row per epoch; null: not validated.
 
     Raises:
         ResultsError: the file is missing or truncated, or lacks a column.
     """
     path = Path(path)
     table = read_parquet(path, "Delete it and run 'python -m sadetr train' for that run.")
-    for column in columns:
+    wanted = table.schema.names if columns is None else columns
+    for column in wanted:
         if column not in table.schema.names:
             raise ResultsError(f"{path}: no column {column!r}; there are {', '.join(table.schema.names)}")
-    return table.select(list(columns))
+    return table.select(list(wanted))

@@ -280,7 +280,7 @@ def _ours_are(experiment: Experiment, scale: ScaleSettings) -> str:
     rules: dict[str, list[str]] = {}
     for row in experiment.rows:
         for setting in dict.fromkeys(run.setting for run in row.runs):
-            rule = _selected(row.checkpoint, resolve_dataset(setting, scale.reference), experiment.split)
+            rule = selected(row.checkpoint, resolve_dataset(setting, scale.reference), experiment.split)
             rules.setdefault(rule, []).append(row.labels[experiment.label_columns[0]] or row.key)
     if len(rules) < 2:
         return f"Ours: {', '.join([f'{experiment.split} split', *rules, 'in percent'])}."
@@ -288,7 +288,8 @@ def _ours_are(experiment: Experiment, scale: ScaleSettings) -> str:
     return " ".join([f"Ours: {experiment.split} split, in percent.", *kinds])
 
 
-def _selected(checkpoint: str, dataset: DatasetSettings, reported: str) -> str:
+def selected(checkpoint: str, dataset: DatasetSettings, reported: str) -> str:
+    """Which epoch a checkpoint is of, in words; ``reported`` is the split that is shown."""
     rule: Selection | None = dataset.checkpoints[checkpoint]
     if rule is None:
         return "last epoch, not selected"

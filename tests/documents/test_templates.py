@@ -11,7 +11,7 @@ from sadetr.documents.rendering import style
 from sadetr.documents.templates import FOLDER, FORMATS, aligned, environment, identifier, template_texts
 
 TEMPLATES = [(name.partition("/")[0], name.partition("/")[2]) for name in template_texts()]
-FILTERS = {"aligned", "identifier", "join", "length", "path", "select"}
+FILTERS = {"aligned", "identifier", "join", "length", "path", "select", "tojson"}
 """Filters that templates use; ``safe`` and others that switch escaping off are not among them."""
 
 

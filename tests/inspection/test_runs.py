@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from sadetr.configuration import load_scale
+from sadetr.differences import differences, full_model
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId, load_experiment, run_settings
 from sadetr.inspection.report import explain_row, explain_run
-from sadetr.inspection.runs import Use, differences, find_row, full_model, row_metrics, run_metrics, state_of, uses_of
+from sadetr.inspection.runs import Use, find_row, row_metrics, run_metrics, uses_of
 from sadetr.layout import Layout
 from sadetr.reporting.metrics import read_metrics, write_run_metrics
+from sadetr.reporting.run_state import state_of
 from sadetr.reporting.scores import ScaleResults
 from tests.reporting.conftest import metric_row
 

@@ -21,7 +21,7 @@ rule comparison:
         **demand("comparison"),
     params:
         command=command("comparison", "seeds"),
-        fingerprint=flow.fingerprints.rendering(),
+        fingerprint=flow.fingerprints.comparing(),
     shell:
         "{params.command} > {log:q} 2>&1"
 
