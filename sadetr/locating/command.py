@@ -1,0 +1,78 @@
+"""What the command ``locate`` does."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sadetr.errors import DataError, SettingsError
+from sadetr.locating.picture import check_picture, write_picture
+from sadetr.locating.predictor import Predictor
+from sadetr.locating.report import make_console, print_located, write_json
+from sadetr.locating.result import Located
+from sadetr.locating.sentences import read_sentences
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which videos are searched for which sentences."""
+
+    videos: tuple[Path, ...]
+    sentences: tuple[str, ...]
+
+
+def question(words: Sequence[str], queries: Path | None) -> Question:
+    """What stands on the command line: videos and, last, the sentence; with a file of sentences, videos alone.
+
+    Raises:
+        SettingsError: a video or the sentence is missing.
+        DataError: the file of sentences is not there or malformed; the sentence is blank.
+    """
+    if queries is not None:
+        sentences = tuple(read_sentences(queries))
+        videos = words
+    else:
+        if len(words) < 2:
+            raise SettingsError('say where to look and what for: VIDEO... "sentence", or VIDEO... --queries FILE')
+        *videos, sentence = words
+        if Path(sentence).is_file():
+            raise SettingsError(
+                f"{sentence}: is a file, where the sentence should stand: the last word is what is sought"
+            )
+        if not sentence.strip():
+            raise DataError("the sentence is blank: say what is to be found")
+        sentences = (sentence,)
+    return Question(tuple(dict.fromkeys(map(Path, videos))), sentences)
+
+
+def locate(predictor: Predictor, asked: Question, top: int, json: Path | None, picture: Path | None) -> list[str]:
+    """Print and write the answers; returns what was wrong with videos that have none.
+
+    Raises:
+        SettingsError: the picture's name ends in no known format, or too much would be in it.
+        ResultsError: a file or the cache cannot be written.
+    """
+    if picture is not None:
+        check_picture(picture, len(asked.videos) * len(asked.sentences))
+    console = make_console()
+    results: list[Located] = []
+    failed = []
+    console.print(predictor.name, predictor.label)
+    for video in asked.videos:
+        try:
+            found = predictor.locate(video, asked.sentences)
+        except DataError as error:
+            # The other videos are searched all the same.
+            print(f"error: {error}", file=sys.stderr)
+            failed.append(str(error))
+            continue
+        for warning in found[0].warnings:
+            print(f"warning: {video}: {warning}", file=sys.stderr)
+        for located in found:
+            print_located(console, located, top)
+        results += found
+    if json is not None:
+        write_json(json, results, predictor.name, predictor.label)
+    if picture is not None and results:
+        write_picture(picture, results, top)
+    return failed
