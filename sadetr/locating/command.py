@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.markup import escape
+
 from sadetr.errors import DataError, SettingsError
 from sadetr.locating.picture import check_picture, write_picture
 from sadetr.locating.predictor import Predictor
@@ -57,10 +60,14 @@ def locate(predictor: Predictor, asked: Question, top: int, json: Path | None, p
     console = make_console()
     results: list[Located] = []
     failed = []
-    console.print(predictor.name, predictor.label)
+    console.print(predictor.name)
+    if predictor.label:
+        console.print(predictor.label, style="bold")
     for video in asked.videos:
         try:
-            found = predictor.locate(video, asked.sentences)
+            # On a terminal: SlowFast takes seconds per clip on a CPU.
+            with Console(stderr=True).status(f"searching {escape(str(video))}"):
+                found = predictor.locate(video, asked.sentences)
         except DataError as error:
             # The other videos are searched all the same.
             print(f"error: {error}", file=sys.stderr)
@@ -74,5 +81,5 @@ def locate(predictor: Predictor, asked: Question, top: int, json: Path | None, p
     if json is not None:
         write_json(json, results, predictor.name, predictor.label)
     if picture is not None and results:
-        write_picture(picture, results, top)
+        write_picture(picture, results, top, predictor.label)
     return failed

@@ -42,8 +42,8 @@ def check_picture(path: Path, answers: int) -> None:
         )
 
 
-def write_picture(path: Path, results: Sequence[Located], top: int) -> None:
-    """Draw ``results`` with their ``top`` best windows; pdf, svg or png by the name's ending.
+def write_picture(path: Path, results: Sequence[Located], top: int, label: str) -> None:
+    """Draw ``results`` with their ``top`` best windows below ``label``; pdf, svg or png by the name's ending.
 
     Raises:
         DataError: a video can no longer be decoded.
@@ -65,6 +65,8 @@ def write_picture(path: Path, results: Sequence[Located], top: int) -> None:
             _draw_frames(strip, frames[located.video], located)
             _draw_windows(windows, located, top)
             _draw_saliency(saliency, located)
+        if label:
+            figure.suptitle(label, fontsize=7, parse_math=False)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format=suffix, metadata=METADATA[suffix])
 

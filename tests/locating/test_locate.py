@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 
+from sadetr.configuration import CONFIG, load_method, resolve
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
 from sadetr.data.preparation import prepare
@@ -19,11 +21,14 @@ from sadetr.extraction.decoding import probe
 from sadetr.extraction.extractors import Extracted
 from sadetr.locating import Located
 from sadetr.locating import features as making
+from sadetr.models.construction import make_method
+from sadetr.training.checkpoint import write_tensors
 from sadetr.training.prediction import predict
 from tests.extraction import networks
 from tests.extraction.videos import write_sound
 from tests.locating.conftest import RUN, options_for
 
+METHODS = sorted(path.stem for path in (CONFIG / "methods").glob("*.yaml"))
 SENTENCES = ["the red thing", "a cat and the blue thing"]
 
 
@@ -92,6 +97,18 @@ def test_a_checkpoint_file_answers_as_its_run(studio, predictor, tmp_path):
         str(tmp_path / "own.safetensors"), setting="qvhighlights", method="sa_detr", cache=studio.cache
     )
     same(loaded.locate(studio.short, "the")[0], predictor.locate(studio.short, "the")[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_answers_about_a_long_video(studio, method, tmp_path):
+    settings = resolve("qvhighlights", method, next(iter(load_method(method).variants)), 1, str(studio.scale))
+    torch.manual_seed(0)
+    file = tmp_path / "random.safetensors"
+    write_tensors(file, make_method(settings).state_dict(), {"method": method})
+    (located,) = studio.load(file, setting="qvhighlights", cache=studio.cache).locate(studio.long, "the red thing")
+    assert len(located.saliency) == 8
+    assert np.isfinite(located.saliency).all()
+    assert all(np.isfinite((window.start, window.end, window.score)).all() for window in located.windows)
 
 
 class TestCache:

@@ -4,6 +4,7 @@ CLIP's stream alone: a small SlowFast still takes a second per clip.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sadetr.cli.options import app
+from sadetr.configuration import load_scale, resolve_dataset
+from sadetr.data.annotations import read_annotations
 from sadetr.evaluation.moment_retrieval import pairwise_iou
 from tests.locating.conftest import RUN, write_scale
 from tests.locating.corpus import SECONDS, Event, sentence, write_corpus, write_events
@@ -78,3 +81,18 @@ def test_an_event_far_behind_the_longest_trained_video_is_found(folder, weights)
         saliency = np.array(answer["saliency"])
         inside = slice(event.start // 2, event.end // 2)
         assert saliency[inside].mean() > np.delete(saliency, inside).mean()
+
+
+def test_the_readmes_scale_file_is_one(tmp_path):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    section = readme.split("### On a video of your own")[1].split("\n## ")[0]
+    (text,) = re.findall(r"```yaml\n(.*?)```", section, re.S)
+    (tmp_path / "own.yaml").write_text(text)
+    dataset = resolve_dataset("qvhighlights", str(tmp_path / "own.yaml"))
+    assert set(dataset.annotations.values()) == {"train.jsonl", "val.jsonl", "test.jsonl"}
+    assert not dataset.needs_clip_labels
+    assert load_scale(str(tmp_path / "own.yaml")).data == "official"
+    (row,) = re.findall(r"```json\n(.*?)```", section, re.S)
+    (tmp_path / "train.jsonl").write_text(row)
+    (query,) = read_annotations(tmp_path / "train.jsonl", dataset.annotation_rules)
+    assert query.windows.tolist() == [[10, 24]]
