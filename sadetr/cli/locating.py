@@ -55,7 +55,7 @@ def locate(
         refuse_given(context, "--run names the network", "setting", "method", "variant")
     elif context.get_parameter_source("checkpoint").name != "COMMANDLINE":
         raise SettingsError("say which network answers: --run RUN, or --checkpoint FILE --setting S")
-    asked = question(words, queries)
+    asked = question(words, queries, picture)
     with claimed_device(device.value, option="--device") as claimed:
         options = Options(
             root=data_root or results,

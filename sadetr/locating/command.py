@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from sadetr.errors import DataError, SettingsError
 from sadetr.locating.picture import check_picture, write_picture
-from sadetr.locating.predictor import Predictor
+from sadetr.locating.predictor import Predictor, check_sentence
 from sadetr.locating.report import make_console, print_located, write_json
 from sadetr.locating.result import Located
 from sadetr.locating.sentences import read_sentences
@@ -24,11 +24,11 @@ class Question:
     sentences: tuple[str, ...]
 
 
-def question(words: Sequence[str], queries: Path | None) -> Question:
+def question(words: Sequence[str], queries: Path | None, picture: Path | None = None) -> Question:
     """What stands on the command line: videos and, last, the sentence; with a file of sentences, videos alone.
 
     Raises:
-        SettingsError: a video or the sentence is missing.
+        SettingsError: a video or the sentence is missing; ``picture`` names no format, or would show too much.
         DataError: the file of sentences is not there or malformed; the sentence is blank.
     """
     if queries is not None:
@@ -42,21 +42,20 @@ def question(words: Sequence[str], queries: Path | None) -> Question:
             raise SettingsError(
                 f"{sentence}: is a file, where the sentence should stand: the last word is what is sought"
             )
-        if not sentence.strip():
-            raise DataError("the sentence is blank: say what is to be found")
+        check_sentence(sentence, "the sentence")
         sentences = (sentence,)
-    return Question(tuple(dict.fromkeys(map(Path, videos))), sentences)
+    asked = Question(tuple(dict.fromkeys(map(Path, videos))), sentences)
+    if picture is not None:
+        check_picture(picture, len(asked.videos) * len(asked.sentences))
+    return asked
 
 
 def locate(predictor: Predictor, asked: Question, top: int, json: Path | None, picture: Path | None) -> list[str]:
     """Print and write the answers; returns what was wrong with videos that have none.
 
     Raises:
-        SettingsError: the picture's name ends in no known format, or too much would be in it.
         ResultsError: a file or the cache cannot be written.
     """
-    if picture is not None:
-        check_picture(picture, len(asked.videos) * len(asked.sentences))
     console = make_console()
     results: list[Located] = []
     failed = []

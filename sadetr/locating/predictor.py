@@ -77,24 +77,19 @@ class Predictor:
             DataError, DownloadError: weights that make features are not there, or not what they should be.
         """
         options = options or Options(root=results)
-        layout = Layout(load_scale(scale), results)
-        if layout.scale.data != "official":
-            raise SettingsError(
-                f"scale {layout.scale.name!r}: its features are {layout.scale.data}, so its networks know nothing of "
-                "videos; name the scale of a training on features from videos with --scale"
-            )
+        layout = _layout(scale, results)
         run = None if _is_file(source) else canonical(RunId.parse(str(source)), scale)
         setting = setting if run is None else run.setting
         if setting is None:
             raise SettingsError(f"{source}: say which benchmark setting it was trained for: --setting SETTING")
-        dataset = resolve_dataset(setting, scale)
-        check_setting(dataset)
+        check_setting(resolve_dataset(setting, scale))
         if run is None:
             store = partial(FeatureStore.open, layout.store(setting))
             network, trained = file_predictor(Path(source), setting, layout, method, variant, store), {}
         else:
             network, trained = _of_run(run, layout, checkpoint)
         make_exact()
+        dataset = network.settings.dataset
         features = FeatureMaker(dataset, options, None if cache is None else FeatureCache(cache))
         check_same_features(trained, dataset, features.made_with)
         network.model.to(options.device)
@@ -112,6 +107,8 @@ class Predictor:
         sentences = [sentences] if isinstance(sentences, str) else list(sentences)
         for number, sentence in enumerate(sentences, 1):
             check_sentence(sentence, f"sentence {number}")
+        if not sentences:
+            return []
         features = self._features.video(Path(video))
         dataset = self._network.settings.dataset
         clips = len(next(iter(features.streams.values())))
@@ -160,6 +157,16 @@ def check_sentence(sentence: str, name: str) -> None:
     """
     if not sentence.strip():
         raise DataError(f"{name} is blank: say what is to be found")
+
+
+def _layout(scale: str, results: Path) -> Layout:
+    layout = Layout(load_scale(scale), results)
+    if layout.scale.data != "official":
+        raise SettingsError(
+            f"scale {layout.scale.name!r}: its features are {layout.scale.data}, so its networks know nothing of "
+            "videos; name the scale of a training on features from videos with --scale"
+        )
+    return layout
 
 
 def _is_file(source: str | Path) -> bool:

@@ -28,7 +28,7 @@ def make_console() -> Console:
 
 def print_located(console: Console, located: Located, top: int) -> None:
     """Print the best windows, each with the mean saliency inside it, and the saliency curve below."""
-    console.print(f"{located.video} ({located.duration:.1f} s): “{located.sentence}”", style="bold")
+    console.print(f"{located.video} ({located.duration:.1f} s): “{located.sentence}”", style="bold", soft_wrap=True)
     table = Table(box=SIMPLE if console.is_terminal else None, padding=(0, 2, 0, 0))
     for column in ("rank", "from", "to", "start (s)", "end (s)", "score", "saliency"):
         table.add_column(column, justify="right")

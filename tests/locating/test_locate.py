@@ -175,6 +175,9 @@ class TestRefusals:
         with pytest.raises(DataError, match="sentence 2 is blank"):
             predictor.locate(studio.short, ["the", blank])
 
+    def test_nothing_asked_is_nothing_answered(self, studio, predictor):
+        assert predictor.locate(studio.short, []) == []
+
     def test_what_is_no_video(self, studio, predictor, tmp_path):
         with pytest.raises(DataError, match=r"nothing.mp4: cannot be opened"):
             predictor.locate(tmp_path / "nothing.mp4", "the")
