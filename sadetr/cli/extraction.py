@@ -20,6 +20,10 @@ VocabularyFile = Annotated[
 OtherWeights = Annotated[
     bool, typer.Option("--other-weights", help="Accept files that are not the published ones; features say so.")
 ]
+MaxTokens = Annotated[int, typer.Option(min=3, max=77, help="Tokens of a sentence, the outer two included.")]
+SlowFastSampling = Annotated[
+    Sampling, typer.Option(help="Which 32 pictures of a clip SlowFast sees: HERO's, or some of the whole clip.")
+]
 SHOWN = 20
 """Failures that are listed again at the end."""
 
@@ -47,10 +51,8 @@ def extract(
     slowfast_weights: SlowFastWeights = None,
     bpe: VocabularyFile = None,
     other_weights: OtherWeights = False,
-    max_tokens: Annotated[int, typer.Option(min=3, max=77, help="Tokens of a sentence, the outer two included.")] = 32,
-    sampling: Annotated[
-        Sampling, typer.Option(help="Which 32 pictures of a clip SlowFast sees: HERO's, or some of the whole clip.")
-    ] = Sampling.hero,
+    max_tokens: MaxTokens = 32,
+    sampling: SlowFastSampling = Sampling.hero,
 ) -> None:
     """Make the official features from raw videos and sentences; continues where an earlier run stopped."""
     from sadetr.data.extracted import FILE

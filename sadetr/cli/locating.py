@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from sadetr.cli.extraction import ClipWeights, OtherWeights, SlowFastWeights, VocabularyFile
+from sadetr.cli.extraction import (
+    ClipWeights,
+    MaxTokens,
+    OtherWeights,
+    SlowFastSampling,
+    SlowFastWeights,
+    VocabularyFile,
+)
 from sadetr.cli.options import RESULTS, Results, app, refuse_given
 from sadetr.errors import DataError, SettingsError
 from sadetr.extraction.choices import Device, Sampling
@@ -43,7 +50,8 @@ def locate(
     slowfast_weights: SlowFastWeights = None,
     bpe: VocabularyFile = None,
     other_weights: OtherWeights = False,
-    sampling: Annotated[Sampling, typer.Option(help="As the features of the training were extracted.")] = Sampling.hero,
+    max_tokens: MaxTokens = 32,
+    sampling: SlowFastSampling = Sampling.hero,
 ) -> None:
     """Find in videos what a sentence says: windows with scores, and how well every clip fits."""
     from sadetr.extraction.streams import Options
@@ -64,6 +72,7 @@ def locate(
             slowfast_weights=slowfast_weights,
             vocabulary=bpe,
             accept_others=other_weights,
+            max_tokens=max_tokens,
             sampling=sampling,
         )
         predictor = Predictor.load(

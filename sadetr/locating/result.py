@@ -55,4 +55,5 @@ class Located:
             "windows": [{"start": window.start, "end": window.end, "score": window.score} for window in self.windows],
             "clip_length": self.clip_length,
             "saliency": [round(float(score), DECIMALS) for score in self.saliency],
+            "warnings": list(self.warnings),
         }
