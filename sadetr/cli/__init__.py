@@ -12,6 +12,7 @@ from sadetr.cli import (  # noqa: F401
     extraction,
     inspection,
     installation,
+    locating,
     prediction,
     progress,
     reporting,

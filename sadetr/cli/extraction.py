@@ -12,6 +12,18 @@ from sadetr.configuration import resolve_dataset
 from sadetr.errors import DataError, SettingsError
 from sadetr.extraction.choices import Device, Sampling, StreamName
 
+ClipWeights = Annotated[Path | None, typer.Option(help="ViT-B-32.pt; default: fetched from OpenAI.")]
+SlowFastWeights = Annotated[Path | None, typer.Option(help="SLOWFAST_8x8_R50.pkl; default: fetched from Meta.")]
+VocabularyFile = Annotated[
+    Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz; default: fetched from OpenAI's repository.")
+]
+OtherWeights = Annotated[
+    bool, typer.Option("--other-weights", help="Accept files that are not the published ones; features say so.")
+]
+MaxTokens = Annotated[int, typer.Option(min=3, max=77, help="Tokens of a sentence, the outer two included.")]
+SlowFastSampling = Annotated[
+    Sampling, typer.Option(help="Which 32 pictures of a clip SlowFast sees: HERO's, or some of the whole clip.")
+]
 SHOWN = 20
 """Failures that are listed again at the end."""
 
@@ -35,20 +47,12 @@ def extract(
         Path | None, typer.Option(help="For one stream: also write its record here, once all its files are made.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Videos that are decoded at the same time.")] = 2,
-    clip_weights: Annotated[Path | None, typer.Option(help="ViT-B-32.pt; default: fetched from OpenAI.")] = None,
-    slowfast_weights: Annotated[
-        Path | None, typer.Option(help="SLOWFAST_8x8_R50.pkl; default: fetched from Meta.")
-    ] = None,
-    bpe: Annotated[
-        Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz; default: fetched from OpenAI's repository.")
-    ] = None,
-    other_weights: Annotated[
-        bool, typer.Option("--other-weights", help="Accept files that are not the published ones; features say so.")
-    ] = False,
-    max_tokens: Annotated[int, typer.Option(min=3, max=77, help="Tokens of a sentence, the outer two included.")] = 32,
-    sampling: Annotated[
-        Sampling, typer.Option(help="Which 32 pictures of a clip SlowFast sees: HERO's, or some of the whole clip.")
-    ] = Sampling.hero,
+    clip_weights: ClipWeights = None,
+    slowfast_weights: SlowFastWeights = None,
+    bpe: VocabularyFile = None,
+    other_weights: OtherWeights = False,
+    max_tokens: MaxTokens = 32,
+    sampling: SlowFastSampling = Sampling.hero,
 ) -> None:
     """Make the official features from raw videos and sentences; continues where an earlier run stopped."""
     from sadetr.data.extracted import FILE

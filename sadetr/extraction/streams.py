@@ -107,6 +107,50 @@ EXTRACTORS: dict[str, Callable[[DatasetSettings, Options], tuple[Extractor, dict
 """Name of a video stream -> what makes it."""
 
 
+def check_made(dataset: DatasetSettings, stream: VideoStream) -> None:
+    """
+    Raises:
+        SettingsError: nothing makes a stream of this name.
+    """
+    if stream.name not in EXTRACTORS:
+        known = ", ".join((*EXTRACTORS, IMPORTED, SENTENCES))
+        raise SettingsError(f"stream {stream.name!r} of {dataset.name}: nothing here makes it; known: {known}")
+
+
+def video_extractor(
+    dataset: DatasetSettings, stream: VideoStream, options: Options
+) -> tuple[Extractor, dict[str, Any]]:
+    """What makes a stream of videos, and what decides on its numbers.
+
+    Raises:
+        SettingsError: nothing makes a stream of this name, or not of this width.
+        DataError, DownloadError, ResultsError: weights are not there, or not what they should be.
+    """
+    check_made(dataset, stream)
+    extractor, made_with = EXTRACTORS[stream.name](dataset, options)
+    _check_width(stream.name, extractor.width, stream.width)
+    return extractor, {**made_with, "clip_length": dataset.clip_length}
+
+
+def sentence_encoder(stream: TokenFiles, options: Options) -> tuple[SentenceEncoder, dict[str, Any]]:
+    """What makes the stream of sentences, and what decides on its numbers.
+
+    Raises:
+        As :func:`text_stream`.
+    """
+    found = options.obtain(published.CLIP, options.clip_weights)
+    words = options.obtain(published.VOCABULARY, options.vocabulary)
+    tokenizer = Tokenizer.read(words.path)
+    encoder = SentenceEncoder(weights.text_tower(found.path), tokenizer, options.device, options.max_tokens)
+    _check_width(SENTENCES, encoder.width, stream.width)
+    return encoder, {
+        "network": "CLIP ViT-B/32, text",
+        "weights": found.record,
+        "vocabulary": words.record,
+        "max_tokens": options.max_tokens,
+    }
+
+
 def video_stream(dataset: DatasetSettings, stream: VideoStream, vids: Videos, options: Options) -> Stream:
     """A stream of videos.
 
@@ -118,19 +162,16 @@ def video_stream(dataset: DatasetSettings, stream: VideoStream, vids: Videos, op
         raise SettingsError(f"stream {stream.name!r} is made from videos: name their folder with --videos DIR")
     if stream.name == IMPORTED:
         return _imported(stream, vids, options.videos)
-    if stream.name not in EXTRACTORS:
-        known = ", ".join((*EXTRACTORS, IMPORTED, SENTENCES))
-        raise SettingsError(f"stream {stream.name!r} of {dataset.name}: nothing here makes it; known: {known}")
+    check_made(dataset, stream)
     files = find_videos(options.videos, vids)
     version = decoder_version()
-    extractor, made_with = EXTRACTORS[stream.name](dataset, options)
-    _check_width(stream.name, extractor.width, stream.width)
+    extractor, made_with = video_extractor(dataset, stream, options)
     make = partial(_features, stream, extractor, {"decoder": version, "device": options.device.type})
     items = [
         Item(vid, f"{vid}{stream.suffix}", partial(_of_file, make, options.videos, vid, file))
         for vid, file in files.items()
     ]
-    return Stream(stream.name, stream.directory, {**made_with, "clip_length": dataset.clip_length}, items)
+    return Stream(stream.name, stream.directory, made_with, items)
 
 
 def text_stream(stream: TokenFiles, queries: Iterable[Query], options: Options) -> Stream:
@@ -140,17 +181,7 @@ def text_stream(stream: TokenFiles, queries: Iterable[Query], options: Options) 
         SettingsError: weights and vocabulary, or weights and setting, do not belong together.
         DataError, DownloadError, ResultsError: weights or vocabulary are not there, or not what they should be.
     """
-    found = options.obtain(published.CLIP, options.clip_weights)
-    words = options.obtain(published.VOCABULARY, options.vocabulary)
-    tokenizer = Tokenizer.read(words.path)
-    encoder = SentenceEncoder(weights.text_tower(found.path), tokenizer, options.device, options.max_tokens)
-    _check_width(SENTENCES, encoder.width, stream.width)
-    made_with = {
-        "network": "CLIP ViT-B/32, text",
-        "weights": found.record,
-        "vocabulary": words.record,
-        "max_tokens": options.max_tokens,
-    }
+    encoder, made_with = sentence_encoder(stream, options)
     items = [
         Item(str(query.qid), f"{stream.prefix}{query.qid}.npz", partial(_sentence, stream, encoder, query, options))
         for query in queries
