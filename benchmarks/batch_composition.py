@@ -3,8 +3,9 @@
     python benchmarks/batch_composition.py --data-root DIR
 
 ``DIR/annotations/`` holds the official annotations. Prints a line of JSON per benchmark setting and bucket size: the
-share of clips that is padding, the different videos of a batch, the queries whose successor in the batch, the giver of
-the negative text, is of the same video, and the spread of lengths within a batch. No features are read.
+share of clips that is padding, the clips that batches are padded to, the different videos of a batch, the queries whose
+successor in the batch, the giver of the negative text, is of the same video, and the spread of lengths within a batch.
+No features are read.
 """
 
 import argparse
@@ -66,6 +67,7 @@ def measure(setting: str, bucket_batches: int, data_root: Path) -> dict[str, flo
         "videos": int(videos.max()) + 1,
         "epochs": EPOCHS,
         "padding_percent": round(100 * (1 - sum(lengths[part].sum() for part in parts) / padded), 1),
+        "padded_clips": round(float(np.mean([lengths[part].max() for part in parts])), 1),
         "videos_per_batch": round(float(np.mean([len(np.unique(videos[part])) for part in whole])), 1),
         "same_video_successors_percent": round(100 * float(np.mean(same)), 1),
         "length_std_within_batch": round(float(np.mean([lengths[part].std() for part in whole])), 1),

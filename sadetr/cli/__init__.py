@@ -11,6 +11,7 @@ from sadetr.cli import (  # noqa: F401
     evaluation,
     inspection,
     installation,
+    planning,
     prediction,
     reporting,
     training,
