@@ -1,17 +1,12 @@
 """Subcommands that train."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sadetr.cli.options import RESULTS, DataRoot, Results, Run, Scale, app, known_run, make_layout
 from sadetr.experiments import run_settings
-
-Gpus = Annotated[
-    int,
-    typer.Option(min=0, help="GPUs this job was given, as the workflow says; with any, no GPU in sight is an error."),
-]
-
 
 Gpus = Annotated[
     int,
@@ -31,3 +26,25 @@ def train(
     settings = run_settings(run_id, scale)
     store = layout.store(run_id.setting)
     train(settings, store, layout.annotations(settings.dataset), layout.run(run_id).path, gpus)
+
+
+@app.command()
+def profile(
+    run: Annotated[str, typer.Argument(help="<setting>/<method>/<variant>/seed<k>, as `runs` prints them.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps that are timed, and as many traced.")] = 8,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of profile.json and trace.json; default: <results>/<scale>/profiles/<run>."),
+    ] = None,
+    scale: Scale = "mini",
+    results: Results = RESULTS,
+    data_root: DataRoot = None,
+) -> None:
+    """Break a training step of a run down: time, operations and bytes per part, as a table and a Chrome trace."""
+    from sadetr.profiling.command import profile_run
+
+    layout = make_layout(scale, results, data_root)
+    run_id = known_run(run, scale)
+    settings = run_settings(run_id, scale)
+    folder = layout.folder / "profiles" / run_id.folder if out is None else out
+    profile_run(settings, layout.store(run_id.setting), layout.annotations(settings.dataset), steps, folder)
