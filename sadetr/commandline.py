@@ -15,7 +15,7 @@ from sadetr.errors import SettingsError
 
 CONFIG = ("--config", "-C")
 NAMED_VALUES = (*CONFIG, "--resources", "--res", "--default-resources", "--default-res", "--set-resources")
-NUMBERS = ("seeds",)
+NUMBERS = ("seeds", "runs_per_gpu", "gpu_memory")
 """Keys of ``--config`` whose values may be numbers."""
 CONFIG_FILES = ("--configfile", "--configfiles")
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")

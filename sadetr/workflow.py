@@ -19,7 +19,8 @@ from sadetr.reporting.published import LOGS, check_published, published_predicti
 from sadetr.reporting.requirements import check_compared, check_rendered
 from sadetr.settings import DatasetSettings
 
-OPTIONS = ("scale", "results", "data_root", "gpu_partition", "seeds")
+OPTIONS = ("scale", "results", "data_root", "gpu_partition", "runs_per_gpu", "gpu_memory", "seeds")
+NUMBERS = ("runs_per_gpu", "gpu_memory")
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
 
@@ -38,12 +39,18 @@ class Workflow:
             if key not in OPTIONS:
                 near = difflib.get_close_matches(key, OPTIONS, n=1, cutoff=0.0)[0]
                 raise SettingsError(f"--config {key}=...: unknown option; the nearest is {near!r}")
-        given = {key: _text(key, value) for key, value in config.items() if key != "seeds"}
+        given = {key: _text(key, value) for key, value in config.items() if key not in (*NUMBERS, "seeds")}
+        numbers = {key: _number(key, config[key]) for key in NUMBERS if key in config}
         seeds = _seeds(config.get("seeds"))
         self._reference = given.get("scale", "mini")
         data_root = given.get("data_root")
         results = Path(given.get("results", "results"))
         self._gpu_partition = given.get("gpu_partition")
+        self.runs_per_gpu = numbers.get("runs_per_gpu", 1)
+        """Slots of a GPU, which is what the resource ``gpu`` counts."""
+        words = [(f"--{key.replace('_', '-')}", str(value)) for key, value in numbers.items()]
+        self.gpu_arguments = shlex.join(word for pair in words for word in pair)
+        """Options of trainings alone."""
         scale = choose_seeds(load_scale(self._reference), seeds)
         self.layout = Layout(scale, results, None if data_root is None else Path(data_root))
         self.data_root = self.layout.data_root
@@ -254,6 +261,13 @@ def _seeds(value: Any) -> str | None:
         return None
     numbers = value if isinstance(value, list | tuple) else [value]
     return ",".join(map(str, numbers))
+
+
+def _number(key: str, value: Any) -> int:
+    """A ``--config`` value that is a whole number above 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SettingsError(f"--config {key}={value}: expected a whole number above 0")
+    return value
 
 
 def _text(key: str, value: Any) -> str:

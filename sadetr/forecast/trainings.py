@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sadetr.experiments import RunId, run_settings
 from sadetr.forecast.corpora import Corpus
 from sadetr.forecast.finished import FINISHED
-from sadetr.forecast.lines import Line, Recorded
+from sadetr.forecast.lines import RECORDED, Line, Recorded
 from sadetr.settings import RunSettings
 
 BYTES_PER_WEIGHT = 4
@@ -33,14 +34,20 @@ class Basis:
 
 
 @dataclass(frozen=True)
-class Training:
-    """A run, and how much work it is."""
+class Network:
+    """What a run trains."""
 
     run: RunId
     settings: RunSettings
-    corpus: Corpus
     measured_size: bool
-    """Whether the network has the settings with which ``training_step`` is measured."""
+    """Whether it has the settings with which ``training_step`` is measured."""
+
+
+@dataclass(frozen=True)
+class Training(Network):
+    """A run, and how much work it is."""
+
+    corpus: Corpus
 
     @property
     def steps(self) -> int:
@@ -66,11 +73,24 @@ class Training:
         return math.ceil(self.corpus.splits[split].queries / self.settings.training.batch_size)
 
 
+def plan_network(run: RunId, scale: str) -> Network:
+    """What a run of a scale trains."""
+    settings = run_settings(run, scale)
+    return Network(run, settings, settings.model == run_settings(run, "paper").model)
+
+
 def plan_training(run: RunId, scale: str, corpora: Mapping[str, Corpus]) -> Training:
     """The work behind a run of a scale."""
-    settings = run_settings(run, scale)
-    measured = run_settings(run, "paper")
-    return Training(run, settings, corpora[run.setting], settings.model == measured.model)
+    return Training(**vars(plan_network(run, scale)), corpus=corpora[run.setting])
+
+
+def recorded_gpu_memory(run: RunId, scale: str, folder: Path = RECORDED) -> float | None:
+    """Most MiB that a training of the run takes on any GPU for which there is a line; None if there is none."""
+    recorded = Recorded.read(folder)
+    estimator, network = Estimator(recorded, Basis()), plan_network(run, scale)
+    devices = recorded.values("device", "training_step", measured="peak_memory")
+    found = [estimator.memory(network, device) for device in devices]
+    return max((each for each in found if each is not None), default=None)
 
 
 class Estimator:
@@ -106,7 +126,7 @@ class Estimator:
             return 0.0
         return self._basis.use(line)["wait_for_batch_ms"]
 
-    def memory(self, training: Training, device: str) -> float | None:
+    def memory(self, training: Network, device: str) -> float | None:
         """Most MiB of a training: of the device's memory on a GPU, of the process elsewhere."""
         kind = "resident_memory" if device.startswith("cpu") else "peak_memory"
         line = self._line(training, device, kind)
@@ -127,7 +147,7 @@ class Estimator:
             return weights
         return weights + training.predicted_queries * self._basis.use(written)["bytes_per_query"]
 
-    def _line(self, training: Training, device: str, measured: str) -> Line | None:
+    def _line(self, training: Network, device: str, measured: str) -> Line | None:
         """The line of the run's variant, else of the method's full one."""
         if not training.measured_size:
             return None
@@ -140,7 +160,7 @@ class Estimator:
             self._basis.assume("variants without a line of their own: as `full` of their method")
         return self._basis.use(line)
 
-    def _relative_size(self, training: Training, line: Line) -> float:
+    def _relative_size(self, training: Network, line: Line) -> float:
         """Positions (samples times clips) of the run's batches over those of the measured batch."""
         samples, clips, _ = line["batch"]
         padded = self._padded_clips(training, clips)
@@ -151,7 +171,7 @@ class Estimator:
             )
         return training.settings.training.batch_size * padded / (samples * clips)
 
-    def _padded_clips(self, training: Training, measured: int) -> float:
+    def _padded_clips(self, training: Network, measured: int) -> float:
         """Mean clips to which the batches of a training are padded."""
         dataset, setting = training.settings.dataset, training.run.setting
         wanted = {"setting": setting, "bucket_batches": training.settings.training.bucket_batches}

@@ -36,6 +36,11 @@ def setting_of(wildcards):
     return wildcards.run.split("/")[0]
 
 
+# Users count GPUs (--resources gpu=2), trainings ask for slots of them.
+if "gpu" in workflow.resource_settings.resources:
+    workflow.register_resource("gpu", flow.runs_per_gpu * workflow.global_resources["gpu"].value)
+
+
 # Without a dry run's own lock, a start right after it would find itself not alone.
 if workflow.is_main_process and not workflow.output_settings.dryrun:
     running.register(Path(".snakemake"))

@@ -26,4 +26,4 @@ rule train:
         fingerprint=lambda wildcards: flow.fingerprints.run(wildcards.run),
     shell:
         "{PYTHON:q} -m sadetr train --run {wildcards.run:q} --gpus {resources.gpu}"
-        " {flow.data_arguments} > {log:q} 2>&1"
+        " {flow.gpu_arguments} {flow.data_arguments} > {log:q} 2>&1"
