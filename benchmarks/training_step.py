@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,13 @@ def milliseconds(function: Callable[[], object], device: torch.device) -> float:
 
 def median(values: Any) -> float:
     return round(statistics.median(values), 2)
+
+
+def spread(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Median, least and the range of the middle half."""
+    low, high = np.percentile(milliseconds, [25, 75])
+    values = {"median_ms": median(milliseconds), "min_ms": min(milliseconds), "iqr_ms": high - low}
+    return {name: round(float(value), 3) for name, value in values.items()}
 
 
 def environment(device: torch.device) -> dict[str, Any]:

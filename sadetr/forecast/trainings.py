@@ -1,7 +1,7 @@
 """What one training takes on a device: its steps, validations and predictions times recorded figures."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,19 +55,24 @@ class Training(Network):
         return self.settings.training.epochs * self._batches(self.settings.dataset.train_split)
 
     @property
-    def forward_batches(self) -> int:
-        """Batches of all validations, and of the predictions at the end, of every checkpoint on every split."""
+    def predictions(self) -> list[str]:
+        """Splits that are predicted while it trains, once per validation that selects on them."""
         training, dataset = self.settings.training, self.settings.dataset
-        validations = math.ceil(training.epochs / training.validate_every)
-        selection = {rule.split for rule in dataset.checkpoints.values() if rule is not None}
-        validated = validations * sum(map(self._batches, selection))
-        return validated + len(dataset.checkpoints) * sum(map(self._batches, dataset.report_splits))
+        selection = dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None)
+        return math.ceil(training.epochs / training.validate_every) * list(selection)
 
     @property
-    def predicted_queries(self) -> int:
-        """Queries in the prediction files that the run keeps."""
-        dataset = self.settings.dataset
-        return len(dataset.checkpoints) * sum(self.corpus.splits[split].queries for split in dataset.report_splits)
+    def kept_predictions(self) -> list[str]:
+        """Splits that are predicted at the end: every reported one with every checkpoint."""
+        return len(self.settings.dataset.checkpoints) * self.settings.dataset.report_splits
+
+    def forward_batches(self) -> int:
+        """Batches of all predictions."""
+        return sum(map(self._batches, [*self.predictions, *self.kept_predictions]))
+
+    def queries(self, splits: Iterable[str]) -> int:
+        """Queries of the splits, of one that is named twice twice."""
+        return sum(self.corpus.splits[split].queries for split in splits)
 
     def _batches(self, split: str) -> int:
         return math.ceil(self.corpus.splits[split].queries / self.settings.training.batch_size)
@@ -88,8 +93,8 @@ def recorded_gpu_memory(run: RunId, scale: str, folder: Path = RECORDED) -> floa
     """Most MiB that a training of the run takes on any GPU for which there is a line; None if there is none."""
     recorded = Recorded.read(folder)
     estimator, network = Estimator(recorded, Basis()), plan_network(run, scale)
-    devices = recorded.values("device", "training_step", measured="peak_memory")
-    found = [estimator.memory(network, device) for device in devices]
+    named = recorded.values("device", "memory") + recorded.values("device", "training_step", measured="peak_memory")
+    found = [estimator.memory(network, device) for device in named if not device.startswith("cpu")]
     return max((each for each in found if each is not None), default=None)
 
 
@@ -107,16 +112,18 @@ class Estimator:
         whole = self._recorded.find(FINISHED, **wanted, device=device)
         if whole is not None:
             return self._basis.use(whole)["seconds"]
-        step = self._line(training, device, "step")
+        step = self._line(training, device, measured="step")
         if step is None:
             return None
         size = self._relative_size(training, step)
         seconds = training.steps * (step["median_ms"] * size + self._waiting(device)) / 1000
-        forward = self._line(training, device, "forward")
+        forward = self._line(training, device, measured="forward")
         if forward is None:
             self._basis.assume("validation and prediction: not counted where no forward pass is recorded")
             return seconds
-        return seconds + training.forward_batches * forward["median_ms"] * size / 1000
+        handled = training.queries([*training.predictions, *training.kept_predictions])
+        beside = handled * self._host_milliseconds(device)
+        return seconds + (training.forward_batches() * forward["median_ms"] * size + beside) / 1000
 
     def _waiting(self, device: str) -> float:
         """Milliseconds per step in which training waits for its batch."""
@@ -126,10 +133,18 @@ class Estimator:
             return 0.0
         return self._basis.use(line)["wait_for_batch_ms"]
 
+    def _host_milliseconds(self, device: str) -> float:
+        """Milliseconds per predicted query beside the forward pass: windows in seconds and their scores."""
+        line = self._recorded.find("evaluation", device=device)
+        if line is None:
+            self._basis.assume(f"{device}: no time for ranking and scoring, since none is recorded")
+            return 0.0
+        return self._basis.use(line)["host_ms_per_query"]
+
     def memory(self, training: Network, device: str) -> float | None:
         """Most MiB of a training: of the device's memory on a GPU, of the process elsewhere."""
         kind = "resident_memory" if device.startswith("cpu") else "peak_memory"
-        line = self._line(training, device, kind)
+        line = self._line(training, device, benchmark="memory") or self._line(training, device, measured=kind)
         return None if line is None else line["mib"] * max(1.0, self._relative_size(training, line))
 
     def kept_bytes(self, training: Training) -> float | None:
@@ -145,15 +160,15 @@ class Estimator:
         if written is None:
             self._basis.assume("prediction files: not counted, no line is recorded")
             return weights
-        return weights + training.predicted_queries * self._basis.use(written)["bytes_per_query"]
+        return weights + training.queries(training.kept_predictions) * self._basis.use(written)["bytes_per_query"]
 
-    def _line(self, training: Network, device: str, measured: str) -> Line | None:
+    def _line(self, training: Network, device: str, benchmark: str = "training_step", **measured: str) -> Line | None:
         """The line of the run's variant, else of the method's full one."""
         if not training.measured_size:
             return None
-        wanted = {"method": training.run.method, "device": device, "measured": measured}
-        own = self._recorded.find("training_step", variant=training.run.variant, **wanted)
-        line = own or self._recorded.find("training_step", variant="full", **wanted)
+        wanted = {"method": training.run.method, "device": device, **measured}
+        own = self._recorded.find(benchmark, variant=training.run.variant, **wanted)
+        line = own or self._recorded.find(benchmark, variant="full", **wanted)
         if line is None:
             return None
         if own is None:

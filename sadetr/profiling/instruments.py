@@ -45,29 +45,17 @@ def watched(parts: Parts, model: Method) -> Iterator[None]:
     """Everything that a training calls is a part while this is entered."""
     with contextlib.ExitStack() as stack:
         for owner, name, part in WATCHED:
-            stack.enter_context(patch.object(owner, name, _timed(getattr(owner, name), part, parts)))
+            stack.enter_context(patch.object(owner, name, parts.wrapped(getattr(owner, name), part)))
         stack.enter_context(patch.object(TrainingEpochs, "epoch", _waited(TrainingEpochs.epoch, parts)))
-        stack.enter_context(patch.object(model, "objective", _timed(model.objective, "objective", parts)))
+        stack.enter_context(patch.object(model, "objective", parts.wrapped(model.objective, "objective")))
         stack.enter_context(_optimiser(parts))
-        stack.enter_context(patch.object(model, "forward", _timed(model.forward, "forward", parts)))
+        stack.enter_context(patch.object(model, "forward", parts.wrapped(model.forward, "forward")))
         for part, child in _children(model):
             for name in _methods(child):
-                stack.enter_context(patch.object(child, name, _timed(getattr(child, name), part, parts)))
+                stack.enter_context(patch.object(child, name, parts.wrapped(getattr(child, name), part)))
         for module, name, function in _loss_functions(model):
             stack.enter_context(patch.object(module, name, _loss(function, parts)))
         yield
-
-
-def _timed(function: Callable[..., Any], name: str, parts: Parts) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        # A module whose methods call each other is one part.
-        if parts.names[-1:] == (name,):
-            return function(*args, **kwargs)
-        with parts.part(name):
-            return function(*args, **kwargs)
-
-    return call
 
 
 def _waited(epoch: Callable[..., Iterator[Batch]], parts: Parts) -> Callable[..., Iterator[Batch]]:

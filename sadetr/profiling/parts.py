@@ -1,6 +1,7 @@
 """Parts of a training: which one is running, how long each took, what it computed and moved."""
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,18 @@ class Parts:
                 total.seconds += time.perf_counter() - started
                 total.calls += 1
                 stack.pop()
+
+    def wrapped(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """The function, every call of which is the part ``name``; calls of each other under one name are one part."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.names[-1:] == (name,):
+                return function(*args, **kwargs)
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        return call
 
     def _stack(self) -> list[str]:
         if not hasattr(self._local, "stack"):

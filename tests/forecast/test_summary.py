@@ -56,8 +56,8 @@ def test_hours_memory_and_disk_by_hand(lines: Path, tmp_path: Path) -> None:
     assert one.steps == 200 * 226
     predicted = {"val": val, "test": test}
     last = 2 * sum(predicted[split] for split in one.settings.dataset.report_splits)
-    assert one.forward_batches == 200 * val + last
-    seconds = (one.steps * 10.0 + one.forward_batches * 3.0) / 1000
+    assert one.forward_batches() == 200 * val + last
+    seconds = (one.steps * 10.0 + one.forward_batches() * 3.0) / 1000
     assert forecast.devices == (GPU,)
     assert forecast.total.seconds[GPU].value == pytest.approx(3 * seconds)
     assert forecast.memory == {GPU: {"sa_detr": 1500.0}}
@@ -125,6 +125,24 @@ def test_finished_runs_count_before_steps(lines: Path, tmp_path: Path) -> None:
     without = make_forecast(layout("paper", results=lines), [lines], ["table4"]).total.seconds[GPU].value
     rows = len(load_experiment("table4", place.scale).runs)
     assert with_run == pytest.approx(77 + without * (rows - 1) / rows)
+
+
+def test_memory_and_predictions_have_benchmarks_of_their_own(lines: Path, tmp_path: Path) -> None:
+    before = make_forecast(layout("paper", results=tmp_path), [lines], ["table5"])
+    added = [
+        {"benchmark": "memory", "method": "sa_detr", "variant": "full", "device": GPU, "mib": 1700.0, **BATCH},
+        {"benchmark": "evaluation", "device": GPU, "host_ms_per_query": 2.0, "bytes_per_query": 500.0},
+    ]
+    (lines / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in added))
+    after = make_forecast(layout("paper", results=tmp_path), [lines], ["table5"])
+    assert after.memory == {GPU: {"sa_detr": 1700.0}}
+    # Three runs: 200 validations and two kept files, of 1,550 queries each, were the reported split `val` alone.
+    reported = load_experiment("table5", "paper").runs[0]
+    splits = plan_training(reported, "paper", {"qvhighlights": measure_corpus("qvhighlights", layout("paper"))})
+    kept = splits.queries(splits.kept_predictions)
+    assert after.kept.value - before.kept.value == 3 * 500 * kept
+    gained = after.total.seconds[GPU].value - before.total.seconds[GPU].value
+    assert gained == pytest.approx(3 * (200 * 1550 + kept) * 2 / 1000)
 
 
 @pytest.mark.parametrize("setting", ["qvhighlights", "charades_sta_vgg", "tacos_glove"])
