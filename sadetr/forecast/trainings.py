@@ -181,8 +181,8 @@ class Estimator:
         padded = self._padded_clips(training, clips)
         if training.run.setting != MEASURED_SETTING:
             self._basis.assume(
-                f"{training.run.setting}: times in proportion to the clips of a batch ({padded:.0f} per video, "
-                f"measured with {clips}), networks and features as wide as those of {MEASURED_SETTING}"
+                f"{training.run.setting}: times and memory in proportion to the clips of a batch ({padded:.0f} per "
+                f"video, measured with {clips}), networks and features as wide as those of {MEASURED_SETTING}"
             )
         return training.settings.training.batch_size * padded / (samples * clips)
 
