@@ -7,13 +7,41 @@ ENVIRONMENT := .venv/.installed
 # Called as `python -m`: a script's first line names its interpreter, and blanks in that name are trouble.
 BIN := .venv/bin
 
-.PHONY: reproduce test lint format clean
+# Benchmarks that need no data: on the processor alone; on any device, once or method by method.
+MEASURED := dag_overhead feature_store scorer
+ON_DEVICE := batch evaluation
+BY_METHOD := memory training_step
+METHODS := $(basename $(notdir $(wildcard config/methods/*.yaml)))
+LINES := results/benchmarks
+
+# Arguments: script, kind of device in the file's name, options. Lines are added to those of earlier calls.
+define measure
+	$(BIN)/python benchmarks/$(1).py $(3) >> $(LINES)/$(1).$(2).jsonl
+
+endef
+define measure_device
+	$(foreach script,$(ON_DEVICE),$(call measure,$(script),$(1),--device $(1)))
+	$(foreach script,$(BY_METHOD),$(foreach method,$(METHODS),$(call measure,$(script),$(1),--device $(1) --method $(method))))
+endef
+
+.PHONY: reproduce test benchmark benchmark-gpu lint format clean
 
 reproduce: $(ENVIRONMENT)
 	$(BIN)/python -m snakemake --cores $(CORES) all
 
 test: $(ENVIRONMENT)
 	$(BIN)/python -m pytest --numprocesses $(CORES)
+
+# `python -m sadetr plan --lines results/benchmarks` reads what these measure.
+benchmark: $(ENVIRONMENT)
+	mkdir -p $(LINES)
+	$(foreach script,$(MEASURED),$(call measure,$(script),cpu,))
+	$(call measure_device,cpu)
+
+benchmark-gpu: $(ENVIRONMENT)
+	$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "torch sees no GPU: nothing to measure")'
+	mkdir -p $(LINES)
+	$(call measure_device,cuda)
 
 lint: $(ENVIRONMENT)
 	$(BIN)/python -m ruff check .

@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-BUNDLED = ("Snakefile", "workflow", "profiles", "config", "docs")
+BUNDLED = ("Snakefile", "workflow", "profiles", "config", "docs", "benchmarks/results")
 """Files and folders of the repository that an installation needs; everything else is declared in pyproject.toml."""
 PACKAGE, BUNDLE = "sadetr", "bundle"
 

@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from sadetr.data.annotations import Query
 from sadetr.data.labels import Labels
 from sadetr.models.construction import make_method
 from sadetr.models.interface import Batch, Method, Step
+from sadetr.profiling.limits import measure_limits
+from sadetr.profiling.parts import OperatorCounter, Parts
 from sadetr.provenance import commit, system
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
@@ -92,6 +94,8 @@ def measure(settings: RunSettings, steps: int, device: torch.device) -> list[tup
         results.append(("peak_memory", {"mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1), **shape}))
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     results.append(("resident_memory", {"mib": round(kibibytes / 2**10, 1), **shape}))
+    # Last: finding the device's limits takes memory of its own.
+    results.append(("operations", {**operations(training, device), **shape}))
     return results
 
 
@@ -136,6 +140,17 @@ class TrainingStep:
 def run(training: TrainingStep, steps: int, timed: Callable[[dict[str, Callable[[], None]]], Any]) -> list[Any]:
     """What ``timed`` returns for each of ``steps`` steps."""
     return [timed(training.parts()) for _ in range(steps)]
+
+
+def operations(training: TrainingStep, device: torch.device) -> dict[str, Any]:
+    """Operations and bytes of a step, and the least time that this device needs for them, measured now."""
+    parts = Parts(device)
+    with OperatorCounter(parts):
+        run(training, 1, lambda step: [parts.wrapped(function, name)() for name, function in step.items()])
+    flops, moved = (sum(getattr(total, kind) for total in parts.totals.values()) for kind in ("flops", "moved"))
+    least = 1000 * measure_limits(device).least_seconds(flops, moved)
+    per_part = {name: total.flops for name, total in parts.totals.items()}
+    return {"flops": flops, "bytes": moved, "flops_per_part": per_part, "least_ms": round(least, 2)}
 
 
 def synthetic_batch(settings: RunSettings, rng: np.random.Generator) -> Batch:
@@ -187,6 +202,13 @@ def milliseconds(function: Callable[[], object], device: torch.device) -> float:
 
 def median(values: Any) -> float:
     return round(statistics.median(values), 2)
+
+
+def spread(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Median, least and the range of the middle half."""
+    low, high = np.percentile(milliseconds, [25, 75])
+    values = {"median_ms": median(milliseconds), "min_ms": min(milliseconds), "iqr_ms": high - low}
+    return {name: round(float(value), 3) for name, value in values.items()}
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import yaml
 from sadetr.errors import SettingsError
 
 CONFIG = ("--config", "-C")
-NUMBERS = ("seeds",)
+NUMBERS = ("seeds", "runs_per_gpu", "gpu_memory")
 """Keys of ``--config`` whose values may be numbers."""
 NAMED_VALUES = (
     *CONFIG,

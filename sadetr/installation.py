@@ -20,7 +20,8 @@ def _root() -> Path:
 
 
 ROOT = _root()
-"""The checkout, or the bundle of an installation: both hold Snakefile, workflow, profiles, config and docs."""
+"""The checkout, or the bundle of an installation: both hold Snakefile, workflow, profiles, config, docs and recorded
+benchmark lines."""
 INSTALLED = ROOT == BUNDLE
 """Whether this is an installed copy; an editable installation is the checkout itself."""
 

@@ -19,7 +19,7 @@ from sadetr.reporting.requirements import check_compared, check_rendered
 from sadetr.reporting.typesetting import typeset_file
 from sadetr.resources import Request, Training, load_resources
 from sadetr.settings import DatasetSettings
-from sadetr.workflow_options import seeds_of, texts, videos_of
+from sadetr.workflow_options import numbers_of, seeds_of, texts, videos_of
 
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
@@ -35,12 +35,13 @@ class Workflow:
             SettingsError: an unknown option, a value that is no text, an unknown scale, or a missing data root.
             DataError: published predictions lie in a wrong folder.
         """
-        given = texts(config)
-        seeds = seeds_of(config)
+        given, numbers, seeds = texts(config), numbers_of(config), seeds_of(config)
         self._reference = given.get("scale", "mini")
         data_root = given.get("data_root")
         results = Path(given.get("results", "results"))
         self._gpu_partition = given.get("gpu_partition")
+        self.runs_per_gpu = numbers.get("runs_per_gpu", 1)
+        """Slots of a GPU, which is what the resource ``gpu`` counts."""
         scale = choose_seeds(load_scale(self._reference), seeds)
         videos = videos_of(given, scale)
         self.layout = Layout(scale, results, None if data_root is None else Path(data_root), videos)
@@ -60,6 +61,7 @@ class Workflow:
             "data": [] if data_root is None else ["--data-root", data_root],
             "seeds": [] if seeds is None else ["--seeds", seeds],
             "videos": ["--videos", str(videos)],
+            "gpu": [word for key, value in numbers.items() for word in (f"--{key.replace('_', '-')}", str(value))],
         }
 
     def command(self, python: Sequence[str], name: str, options: Sequence[str]) -> str:
@@ -68,7 +70,8 @@ class Workflow:
         Args:
             python: the words that start Python.
             name: of the subcommand.
-            options: which: ``scale``, ``results``, ``data`` (where real data lie), ``seeds``, ``videos``.
+            options: which: ``scale``, ``results``, ``data`` (where real data lie), ``seeds``, ``videos``,
+                ``gpu`` (how GPUs are shared).
         """
         words = [word for option in options for word in self._options[option]]
         return shlex.join([*python, "-m", "sadetr", name, *words])

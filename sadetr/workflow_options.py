@@ -9,7 +9,18 @@ from typing import Any
 from sadetr.errors import SettingsError
 from sadetr.overrides import ScaleSettings
 
-OPTIONS = ("scale", "results", "data_root", "gpu_partition", "seeds", "features", "videos")
+OPTIONS = (
+    "scale",
+    "results",
+    "data_root",
+    "gpu_partition",
+    "runs_per_gpu",
+    "gpu_memory",
+    "seeds",
+    "features",
+    "videos",
+)
+NUMBERS = ("runs_per_gpu", "gpu_memory")
 EXTRACT = "extract"
 """The value of ``features`` that has them made from videos and sentences."""
 
@@ -24,7 +35,7 @@ def texts(config: Mapping[str, Any]) -> dict[str, str]:
         if key not in OPTIONS:
             near = difflib.get_close_matches(key, OPTIONS, n=1, cutoff=0.0)[0]
             raise SettingsError(f"--config {key}=...: unknown option; the nearest is {near!r}")
-    return {key: _text(key, value) for key, value in config.items() if key != "seeds"}
+    return {key: _text(key, value) for key, value in config.items() if key not in (*NUMBERS, "seeds")}
 
 
 def videos_of(given: Mapping[str, str], scale: ScaleSettings) -> Path | None:
@@ -48,6 +59,19 @@ def videos_of(given: Mapping[str, str], scale: ScaleSettings) -> Path | None:
     if not Path(videos).is_dir():
         raise SettingsError(f"--config videos={videos}: there is no such folder")
     return Path(videos)
+
+
+def numbers_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """The values that are whole numbers above 0.
+
+    Raises:
+        SettingsError: one of them is something else.
+    """
+    found = {key: config[key] for key in NUMBERS if key in config}
+    for key, value in found.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise SettingsError(f"--config {key}={value}: expected a whole number above 0")
+    return found
 
 
 def seeds_of(config: Mapping[str, Any]) -> str | None:

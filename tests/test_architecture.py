@@ -16,6 +16,7 @@ PLUGIN = "snakemake_logger_plugin_sadetr"
 TORCH = "torch"
 LIGHT = (
     "workflow",
+    "forecast",
     "fingerprints",
     "planning",
     "reporting",

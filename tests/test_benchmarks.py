@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sadetr.layering import named_files
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 REAL_ANNOTATIONS = {
@@ -22,8 +25,12 @@ REAL_ANNOTATIONS = {
 }
 """Script -> options, of those that read official annotations."""
 SELF_CONTAINED = {
+    "batch": ["--queries", "6", "--batches", "1"],
+    "dag_overhead": ["--repeats", "1"],
+    "evaluation": ["--method", "vslnet", "--queries", "4", "--repeats", "1"],
     "feature_store": ["--queries", "6", "--batch", "2", "--batches", "1", "--clips", "10"],
     "matching": ["--repeats", "2", "--problems", "100"],
+    "memory": ["--method", "vslnet", "--steps", "1"],
     "scorer": ["--largest", "2000"],
     "training_step": ["--method", "moment_detr", "--steps", "1"],
 }
@@ -40,8 +47,10 @@ def lines(script: str, *options: str) -> list[dict]:
 
 @pytest.mark.parametrize("script", SELF_CONTAINED)
 def test_a_script_without_data(script: str, tmp_path: Path) -> None:
-    folder = ["--folder", str(tmp_path)] if script == "feature_store" else []
-    assert lines(script, *SELF_CONTAINED[script], *folder)
+    folder = ["--folder", str(tmp_path)] if script in ("batch", "evaluation", "feature_store") else []
+    found = lines(script, *SELF_CONTAINED[script], *folder)
+    assert {"device", "torch", "commit", "load_average"} <= found[-1].keys()
+    assert len(found) == 1 or script in ("feature_store", "training_step")
 
 
 @pytest.mark.parametrize("script", REAL_ANNOTATIONS)
@@ -131,6 +140,20 @@ def test_what_jobs_took_is_summed_up_by_rule_and_method(tmp_path: Path) -> None:
     assert (sa_detr["setting"], sa_detr["method"], sa_detr["jobs"]) == ("tacos", "sa_detr", 2)
     assert (sa_detr["median_s"], sa_detr["max_s"], sa_detr["max_resident_mb"]) == (11.5, 12.5, 400.2)
     assert (vslnet["method"], vslnet["max_resident_mb"]) == ("vslnet", 0.0)
+
+
+def test_make_runs_what_needs_no_data() -> None:
+    """Every script that needs nothing, with the options that it has; those that know a GPU are measured on one too."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    names = ("MEASURED", "ON_DEVICE", "BY_METHOD")
+    scripts, *devices = (re.search(rf"^{name} := (.*)$", makefile, re.M)[1].split() for name in names)
+    on_device = {script for each in devices for script in each}
+    assert set(scripts) | on_device == set(SELF_CONTAINED)
+    assert on_device == {path.stem for path in FOLDER.glob("*.py") if '"--device"' in path.read_text(encoding="utf-8")}
+    shown = subprocess.run(["make", "--dry-run", "benchmark-gpu"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(f"benchmarks/{script}.py --device cuda" in shown.stdout for script in ("batch", "evaluation", "memory"))
+    for method in named_files("methods"):
+        assert f"benchmarks/training_step.py --device cuda --method {method}" in shown.stdout
 
 
 def test_every_script_is_run_here_and_described() -> None:

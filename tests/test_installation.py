@@ -15,7 +15,7 @@ import yaml
 from sadetr import installation
 
 ROOT = Path(__file__).parents[1]
-BUNDLED = ("Snakefile", "workflow", "profiles", "config", "docs")
+BUNDLED = ("Snakefile", "workflow", "profiles", "config", "docs", "benchmarks/results")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 OFFLINE = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
 SCALE = """

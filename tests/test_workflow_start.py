@@ -140,12 +140,14 @@ def stubbed(official):
     return official
 
 
-def train_all(checkout: Checkout, name: str, *words: str, **variables: str) -> tuple[Path, subprocess.CompletedProcess]:
+def train_all(
+    checkout: Checkout, name: str, *words: str, config: tuple[str, ...] = (), **variables: str
+) -> tuple[Path, subprocess.CompletedProcess]:
     """Three trainings, one of which fails; what they noted, and how it ended."""
     notes = checkout.folder / name
     notes.mkdir()
     targets = [f"{name}/results/mine/{run}/provenance.json" for run in RUNS]
-    config = ("--config", "scale=mine.yaml", "data_root=data", f"results={name}/results")
+    config = ("--config", "scale=mine.yaml", "data_root=data", f"results={name}/results", *config)
     done = start(checkout, *targets, "--cores", "3", *words, *config, check=False, LOG_FOLDER=str(notes), **variables)
     return notes, done
 
@@ -161,6 +163,12 @@ def test_by_default_one_training_at_a_time_and_a_failed_one_stops_no_other(stubb
 
 def test_two_gpus_train_two_runs_at_once(stubbed):
     notes, done = train_all(stubbed, "two_gpus", "--resources", "gpu=2", WAIT_FOR="2")
+    made = [run for run in RUNS if (notes / "results/mine" / run / "provenance.json").exists()]
+    assert made == RUNS[:2], done.stderr
+
+
+def test_a_shared_gpu_trains_two_runs_at_once(stubbed):
+    notes, done = train_all(stubbed, "slots", WAIT_FOR="2", config=("runs_per_gpu=2",))
     made = [run for run in RUNS if (notes / "results/mine" / run / "provenance.json").exists()]
     assert made == RUNS[:2], done.stderr
 

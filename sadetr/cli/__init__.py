@@ -13,6 +13,7 @@ from sadetr.cli import (  # noqa: F401
     inspection,
     installation,
     locating,
+    planning,
     prediction,
     progress,
     reporting,

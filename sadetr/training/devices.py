@@ -1,11 +1,13 @@
-"""One device per training: a free GPU is claimed with a file lock and kept until the training ends."""
+"""A device per training: a slot of a GPU is claimed with a file lock and kept until the training ends."""
 
 import contextlib
+import itertools
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -14,22 +16,61 @@ import torch
 from sadetr.errors import SettingsError
 
 POLL_SECONDS = 5.0
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of a GPU a training takes."""
+
+    runs: int = 1
+    """Trainings that a GPU has slots for; all that run on a machine at a time must agree on it."""
+    need_mib: float | None = None
+    """GPU memory that the training needs; None where that is not known, and not checked."""
+
+
+WHOLE = Share()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Where a training runs."""
+
+    device: torch.device
+    slot: int | None = None
+    """Of the GPU, from 0; None on a processor."""
+    runs_per_gpu: int | None = None
+    """Slots that the GPU has."""
 
 
 @contextlib.contextmanager
 def claimed_device(
     requested: str, lock_folder: Path | None = None, allotted: int = 0, option: str = "execution.device"
 ) -> Iterator[torch.device]:
-    """Yield the device to compute on; waits until a visible GPU is free.
+    """Yield a device with nobody else on its slot; as :func:`claimed` for a whole one."""
+    with claimed(requested, lock_folder, allotted, option=option) as claim:
+        yield claim.device
+
+
+@contextlib.contextmanager
+def claimed(
+    requested: str,
+    lock_folder: Path | None = None,
+    allotted: int = 0,
+    share: Share = WHOLE,
+    option: str = "execution.device",
+) -> Iterator[Claim]:
+    """Yield the device to compute on; waits until a slot of a visible GPU is free.
 
     Args:
         requested: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
         lock_folder: where the locks of this machine's GPUs lie; all jobs must share it.
         allotted: GPUs that the job was given: with any, ``auto`` does not fall back to the CPU.
+        share: slots of a GPU, and the memory that must be free on it.
         option: where a user says which device.
 
     Raises:
-        SettingsError: ``cuda`` was requested or a GPU allotted, and torch sees none.
+        SettingsError: ``cuda`` was requested or a GPU allotted, and torch sees none; or too little memory is free.
     """
     if requested != "cpu" and not torch.cuda.is_available():
         if requested == "cuda" or allotted:
@@ -40,30 +81,64 @@ def claimed_device(
             )
         print(f"{option} is 'auto' and {_why_no_gpu()}: computing on the CPU", flush=True)
     if requested == "cpu" or not torch.cuda.is_available():
-        yield torch.device("cpu")
+        yield Claim(torch.device("cpu"))
         return
-    lock, index = _first_free(lock_folder or Path(tempfile.gettempdir()) / f"sadetr-gpus-{os.getuid()}")
+    folder = lock_folder or Path(tempfile.gettempdir()) / f"sadetr-gpus-{os.getuid()}"
+    lock, index, slot = _first_free(folder, share.runs)
     try:
         torch.cuda.set_device(index)
-        yield torch.device("cuda", index)
+        # One after another: whoever looks at the free memory must see what those before it are going to use.
+        with filelock.FileLock(folder / f"{_uuid(index)}.memory"):
+            _take_memory(index, share)
+        yield Claim(torch.device("cuda", index), slot, share.runs)
     finally:
         lock.release()
 
 
-def _first_free(folder: Path) -> tuple[filelock.FileLock, int]:
-    """Hold the lock of the first free GPU. Locks are named by UUID, as the same GPU has other indices elsewhere."""
+def _first_free(folder: Path, slots: int) -> tuple[filelock.FileLock, int, int]:
+    """Hold the lock of the first free slot: of every GPU the first, then of every GPU the second.
+
+    Locks are named by UUID, as the same GPU has other indices elsewhere.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     waiting = False
     while True:
-        for index in range(torch.cuda.device_count()):
-            lock = filelock.FileLock(folder / f"{torch.cuda.get_device_properties(index).uuid}.lock")
+        for slot, index in itertools.product(range(slots), range(torch.cuda.device_count())):
+            lock = filelock.FileLock(folder / f"{_uuid(index)}{f'.{slot}' if slot else ''}.lock")
             with contextlib.suppress(filelock.Timeout):
                 lock.acquire(timeout=0)
-                return lock, index
+                return lock, index, slot
         if not waiting:
             print("every visible GPU is in use by another job; waiting", flush=True)
             waiting = True
         time.sleep(POLL_SECONDS)
+
+
+def _uuid(index: int) -> str:
+    return str(torch.cuda.get_device_properties(index).uuid)
+
+
+def _take_memory(index: int, share: Share) -> None:
+    """Refuse a GPU on which too little memory is free, and occupy what is needed where others share it."""
+    if share.need_mib is None:
+        if share.runs > 1:
+            print("how much GPU memory this training needs is neither recorded nor stated: not checked", flush=True)
+        return
+    free, total = (size / MIB for size in torch.cuda.mem_get_info(index))
+    if share.need_mib > free:
+        raise SettingsError(
+            f"GPU {index} has {free:,.0f} of {total:,.0f} MiB free, and this training needs {share.need_mib:,.0f}; "
+            "lower runs_per_gpu, wait for what else runs there, or state another need with --gpu-memory (Snakemake: "
+            "--config gpu_memory=MIB)"
+        )
+    if share.runs > 1:
+        occupy(index, int(share.need_mib * MIB))
+
+
+def occupy(index: int, size: int) -> None:
+    """Let torch's allocator take ``size`` bytes of a GPU, which it keeps for what this process computes later."""
+    torch.empty(size, dtype=torch.uint8, device=torch.device("cuda", index))
+    torch.cuda.reset_peak_memory_stats(index)
 
 
 def _why_no_gpu() -> str:

@@ -31,7 +31,7 @@ from sadetr.provenance import code_fingerprint, commit, config_fingerprint, syst
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
-from sadetr.training.devices import claimed_device, device_name
+from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
 from sadetr.training.loop import Trainer
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import make_deterministic
@@ -47,7 +47,14 @@ class Data:
     """All rows of every split."""
 
 
-def train(settings: RunSettings, store_path: Path, annotations: dict[str, Path], folder: Path, gpus: int = 0) -> None:
+def train(
+    settings: RunSettings,
+    store_path: Path,
+    annotations: dict[str, Path],
+    folder: Path,
+    gpus: int = 0,
+    share: Share = WHOLE,
+) -> None:
     """Train one run, or finish one that was interrupted.
 
     Args:
@@ -56,10 +63,11 @@ def train(settings: RunSettings, store_path: Path, annotations: dict[str, Path],
         annotations: split -> annotation file.
         folder: of the run; created if needed.
         gpus: that this job was given; with any, ``execution.device: auto`` does not fall back to the CPU.
+        share: of a GPU; no part of what is trained, whose bits are those of a run that is alone.
 
     Raises:
         SadetrError: features, annotations or the folder are not usable; a split that is trained or selected on has no
-            labels; or there is no GPU where one must be.
+            labels; or there is no GPU where one must be, or too little free memory.
     """
     run = RunFolder(folder)
     store = FeatureStore.open(store_path)
@@ -76,12 +84,12 @@ def train(settings: RunSettings, store_path: Path, annotations: dict[str, Path],
             _drop_state(run)
             return
         data = _read(settings, store, annotations)
-        with claimed_device(settings.execution.device, allotted=gpus) as device:
+        with claimed(settings.execution.device, allotted=gpus, share=share) as claim:
             make_deterministic(settings.execution.threads)
-            model = _initialised(settings).to(device)
-            state = _load_state(run, _state_fingerprint(fingerprints, device))
-            _train(run, settings, model, data, state, device)
-            _finish(run, settings, model, data, state, fingerprints, device)
+            model = _initialised(settings).to(claim.device)
+            state = _load_state(run, _state_fingerprint(fingerprints, claim.device))
+            _train(run, settings, model, data, state, claim.device)
+            _finish(run, settings, model, data, state, fingerprints, claim)
 
 
 def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Path]) -> Data:
@@ -141,9 +149,10 @@ def _finish(
     data: Data,
     state: TrainingState,
     fingerprints: dict[str, str],
-    device: torch.device,
+    claim: Claim,
 ) -> None:
     """Write everything that a finished run holds, its provenance last, then drop the state."""
+    device = claim.device
     weights = {name: chosen.weights for name, chosen in state.chosen.items()} | {"last": state.weights}
     epochs = {name: chosen.epoch for name, chosen in state.chosen.items()} | {"last": state.epoch}
     for name in settings.dataset.checkpoints:
@@ -157,6 +166,8 @@ def _finish(
         **system(),
         "commit": commit(),
         "device": device_name(device),
+        "gpu_slot": claim.slot,
+        "runs_per_gpu": claim.runs_per_gpu,
         "train_seconds": state.seconds,
         "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
         "parameters": _parameters(model),

@@ -1,5 +1,6 @@
 """Schedule, random streams, devices and checkpoints, each by itself."""
 
+import contextlib
 import threading
 from itertools import pairwise
 
@@ -23,7 +24,7 @@ from sadetr.training.checkpoint import (
     snapshot,
     write_tensors,
 )
-from sadetr.training.devices import claimed_device, device_name
+from sadetr.training.devices import Share, claimed, claimed_device, device_name
 from sadetr.training.optimiser import make_optimiser
 from sadetr.training.schedule import learning_rate
 from sadetr.training_settings import ScheduleSettings, TrainingSettings
@@ -183,15 +184,15 @@ def test_auto_is_an_error_without_the_gpu_that_the_job_was_given(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     remedy = r"was given a GPU, but .*build without CUDA.*set execution\.device to 'cpu'"
-    with pytest.raises(SettingsError, match=remedy), claimed_device("auto", allotted=1):
+    with pytest.raises(SettingsError, match=remedy), claimed("auto", allotted=1):
         pass
     monkeypatch.setattr(torch.version, "cuda", "12.6")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     hint = r"built for CUDA 12\.6, CUDA_VISIBLE_DEVICES is ''"
-    with pytest.raises(SettingsError, match=hint), claimed_device("auto", allotted=1):
+    with pytest.raises(SettingsError, match=hint), claimed("auto", allotted=1):
         pass
-    with claimed_device("cpu", allotted=1) as device:
-        assert device == torch.device("cpu")
+    with claimed("cpu", allotted=1) as claim:
+        assert claim.device == torch.device("cpu")
 
 
 @pytest.fixture
@@ -236,6 +237,66 @@ def test_a_failed_training_frees_its_gpu(two_gpus, tmp_path):
     for lock in tmp_path.glob("*.lock"):
         with filelock.FileLock(lock).acquire(timeout=0):
             pass
+
+
+@pytest.fixture
+def memory(two_gpus, monkeypatch):
+    """Free MiB of these GPUs, of which trainings take what they need."""
+    free = {0: 1000, 1: 1000}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (free[index] * 2**20, 1000 * 2**20))
+
+    def occupy(index, size):
+        free[index] -= size // 2**20
+
+    monkeypatch.setattr(devices, "occupy", occupy)
+    return free
+
+
+def test_slots_are_spread_over_the_gpus(two_gpus, tmp_path, capsys):
+    share, waited = Share(runs=2), []
+
+    def fifth():
+        with claimed("cuda", tmp_path, share=share) as claim:
+            waited.append(claim.slot)
+
+    with contextlib.ExitStack() as stack:
+        claims = [stack.enter_context(claimed("cuda", tmp_path, share=share)) for _ in range(4)]
+        assert [(claim.device.index, claim.slot) for claim in claims] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+        assert {claim.runs_per_gpu for claim in claims} == {2}
+        thread = threading.Thread(target=fifth)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(10)
+    assert len(waited) == 1
+    assert "neither recorded nor stated: not checked" in capsys.readouterr().out
+
+
+def test_memory_is_checked_before_a_run_starts(memory, tmp_path):
+    share = Share(runs=3, need_mib=400)
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(claimed("cuda", tmp_path, share=share))
+        assert memory == {0: 200, 1: 200}
+        wanted = r"GPU 0 has 200 of 1,000 MiB free, and this training needs 400; lower runs_per_gpu"
+        with pytest.raises(SettingsError, match=wanted), claimed("cuda", tmp_path, share=share):
+            pass
+        # Its slot is free again for one that needs less.
+        with claimed("cuda", tmp_path, share=Share(runs=3, need_mib=100)) as claim:
+            assert (claim.device.index, claim.slot) == (0, 2)
+
+
+def test_a_stated_need_is_checked_on_a_whole_gpu_too(memory, tmp_path):
+    with claimed("cuda", tmp_path, share=Share(need_mib=900)):
+        # Nobody else comes: nothing is set aside.
+        assert memory[0] == 1000
+    with pytest.raises(SettingsError, match="needs 2,000"), claimed("cuda", tmp_path, share=Share(need_mib=2000)):
+        pass
+
+
+def test_a_processor_has_no_slots():
+    with claimed("cpu", share=Share(runs=4, need_mib=10**9)) as claim:
+        assert (claim.device.type, claim.slot, claim.runs_per_gpu) == ("cpu", None, None)
 
 
 def network():

@@ -62,6 +62,11 @@ def demand(rule):
     return {name: value for name, value in asked.items() if given is None or given.get(name).raw == usual.get(name).raw}
 
 
+# Users count GPUs (--resources gpu=2), trainings ask for slots of them.
+if "gpu" in workflow.resource_settings.resources:
+    workflow.register_resource("gpu", flow.runs_per_gpu * workflow.global_resources["gpu"].value)
+
+
 # Without a dry run's own lock, a start right after it would find itself not alone.
 if workflow.is_main_process and not workflow.output_settings.dryrun:
     running.register(Path(".snakemake"))

@@ -26,7 +26,7 @@ rule train:
         gpu=lambda wildcards: flow.gpus(wildcards.run),
         slurm_partition=lambda wildcards: flow.partition(flow.gpus(wildcards.run)),
     params:
-        command=command("train", "data"),
+        command=command("train", "data", "gpu"),
         fingerprint=lambda wildcards: flow.fingerprints.run(wildcards.run),
     shell:
         "{params.command} --run {wildcards.run:q} --gpus {resources.gpu} > {log:q} 2>&1"

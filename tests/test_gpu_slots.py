@@ -1,0 +1,47 @@
+"""How many trainings share a GPU is asked for with --config, and reaches every training."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sadetr.commandline import check_config
+from sadetr.errors import SettingsError
+from sadetr.experiments import RunId
+from sadetr.forecast.trainings import recorded_gpu_memory
+from sadetr.workflow import Workflow
+
+
+def test_by_default_a_gpu_has_one_run():
+    flow = Workflow({})
+    assert flow.runs_per_gpu == 1
+    assert flow.gpu_arguments == ""
+
+
+def test_numbers_become_options_of_trainings():
+    config = {"runs_per_gpu": 4, "gpu_memory": 9000}
+    check_config(["--config", "runs_per_gpu=4", "gpu_memory=9000"], config)
+    flow = Workflow(config)
+    assert flow.runs_per_gpu == 4
+    assert flow.gpu_arguments == "--runs-per-gpu 4 --gpu-memory 9000"
+    assert "gpu" not in flow.data_arguments
+
+
+@pytest.mark.parametrize("value", [0, -1, "four", 1.5, True])
+def test_what_is_no_number_of_runs(value):
+    with pytest.raises(SettingsError, match=rf"runs_per_gpu={value}: expected a whole number above 0"):
+        Workflow({"runs_per_gpu": value})
+
+
+def test_memory_is_that_of_the_recorded_step(tmp_path: Path):
+    """Larger with the batch, the most of all GPUs, and unknown for other methods and narrow networks."""
+    step = {"benchmark": "training_step", "variant": "full", "measured": "peak_memory", "batch": [16, 75, 2818]}
+    rows = [
+        step | {"method": "sa_detr", "device": "GPU A", "mib": 1000.0},
+        step | {"method": "sa_detr", "device": "GPU B", "mib": 1100.0},
+    ]
+    (tmp_path / "training_step.cuda.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = RunId("qvhighlights", "sa_detr", "full", 2018)
+    assert recorded_gpu_memory(run, "paper", tmp_path) == 2 * 1100
+    assert recorded_gpu_memory(RunId("qvhighlights", "qd_detr", "full", 2018), "paper", tmp_path) is None
+    assert recorded_gpu_memory(run, "mini", tmp_path) is None
