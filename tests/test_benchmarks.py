@@ -26,6 +26,7 @@ SELF_CONTAINED = {
     "matching": ["--repeats", "2", "--problems", "100"],
     "scorer": ["--largest", "2000"],
     "training_step": ["--method", "moment_detr", "--steps", "1"],
+    "verdicts": ["--reproductions", "1", "--losses", "0"],
 }
 
 
