@@ -189,7 +189,7 @@ def jobs(reproductions: int, losses: int) -> Iterator[tuple[str, str, str | None
         for truth in TRUTHS:
             yield seeds, truth, None, reproductions
     for seeds in SEEDS:
-        for table in planned_of(seeds).limits.tables:
+        for table in planned_of(seeds).limits.tables if losses else ():
             for truth in ("correlated", "printed"):
                 yield seeds, truth, table, losses
 

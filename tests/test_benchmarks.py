@@ -33,6 +33,7 @@ SELF_CONTAINED = {
     "memory": ["--method", "vslnet", "--steps", "1"],
     "scorer": ["--largest", "2000"],
     "training_step": ["--method", "moment_detr", "--steps", "1"],
+    "verdicts": ["--reproductions", "1", "--losses", "0"],
 }
 
 
