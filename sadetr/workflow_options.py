@@ -10,15 +10,8 @@ from sadetr.errors import SettingsError
 from sadetr.overrides import ScaleSettings
 
 OPTIONS = (
-    "scale",
-    "results",
-    "data_root",
-    "gpu_partition",
-    "runs_per_gpu",
-    "gpu_memory",
-    "seeds",
-    "features",
-    "videos",
+    *("scale", "results", "data_root", "gpu_partition", "runs_per_gpu", "gpu_memory"),
+    *("seeds", "features", "videos"),
 )
 NUMBERS = ("runs_per_gpu", "gpu_memory")
 EXTRACT = "extract"

@@ -15,7 +15,7 @@ from sadetr.workflow import Workflow
 def test_by_default_a_gpu_has_one_run():
     flow = Workflow({})
     assert flow.runs_per_gpu == 1
-    assert flow.gpu_arguments == ""
+    assert flow.command(["python"], "train", ["gpu"]) == "python -m sadetr train"
 
 
 def test_numbers_become_options_of_trainings():
@@ -23,8 +23,8 @@ def test_numbers_become_options_of_trainings():
     check_config(["--config", "runs_per_gpu=4", "gpu_memory=9000"], config)
     flow = Workflow(config)
     assert flow.runs_per_gpu == 4
-    assert flow.gpu_arguments == "--runs-per-gpu 4 --gpu-memory 9000"
-    assert "gpu" not in flow.data_arguments
+    assert flow.command(["python"], "train", ["gpu"]).endswith("train --runs-per-gpu 4 --gpu-memory 9000")
+    assert "gpu" not in flow.command(["python"], "table", ["scale", "results", "data", "seeds"])
 
 
 @pytest.mark.parametrize("value", [0, -1, "four", 1.5, True])
