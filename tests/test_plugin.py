@@ -208,6 +208,8 @@ def on_terminal(folder: Path, *words: str, until: str = "", **variables: str) ->
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(folder)
+        # Tests that were started in the background ignore Ctrl-C, and what they start would too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.execve(sys.executable, [*SNAKEMAKE, *words], {**ENVIRONMENT, **variables})
     received, end = b"", time.monotonic() + 120
     while time.monotonic() < end:

@@ -200,8 +200,9 @@ def odd(tmp_path_factory):
     checkout = Checkout(tmp_path_factory.mktemp("checkout") / "a b'ü")
     (checkout.folder / "tiny.yaml").rename(checkout.folder / f"{SCALE}.yaml")
     (checkout.folder / "blocking.py").write_text(BLOCKING)
-    call = 'flow.command(PYTHON, "train", True).replace("-m sadetr", "blocking.py")'
-    checkout.edit("workflow/rules/train.smk", 'command("train", data=True)', f"lambda wildcards, output: {call}")
+    options = '["scale", "results", "data"]'
+    call = f'flow.command(PYTHON, "train", {options}).replace("-m sadetr", "blocking.py")'
+    checkout.edit("workflow/rules/train.smk", 'command("train", "data")', f"lambda wildcards, output: {call}")
     checkout.before = set(checkout.folder.iterdir())
     start(checkout, *words(RESULTS, f"{RUNS[0]}/metrics.parquet", "checks/qvhighlights.json"))
     return checkout
