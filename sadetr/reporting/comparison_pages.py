@@ -33,7 +33,8 @@ def printed(cell: ComparedCell) -> tuple[str, ...]:
     elsewhere = reference is not None and reference.origin != cell.experiment
     judged_by = f"{reference.value:.2f} ({reference.origin}, {reference.seeds} seeds)" if elsewhere else ABSENT
     difference = ABSENT if cell.difference is None else f"{cell.difference:+.2f}"
-    limit = ABSENT if cell.limit is None else f"± {max(f'{cell.limit:.2f}', f'{round(cell.limit, 3):g}', key=len)}"
+    # The limit of published predictions is half of the last digit printed.
+    limit = ABSENT if cell.limit is None else f"± {cell.limit:.2f}" if cell.limit >= 0.01 else f"± {cell.limit:g}"
     row = f"{cell.row} (rescored)" if cell.kind == "rescored" else cell.row
     return (row, cell.metric, ours, number, judged_by, difference, limit, cell.verdict_text)
 
