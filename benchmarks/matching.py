@@ -10,6 +10,7 @@ medians, and the quartiles around them.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +46,8 @@ def main() -> None:
     device = torch.device(options.device)
     origin = {"command": " ".join(["python benchmarks/matching.py", *sys.argv[1:]]), **environment(device)}
     for line in (*timings(options.repeats, device), *comparisons(options.problems, device)):
-        print(json.dumps({"benchmark": "matching", **line, **origin}), flush=True)
+        loaded = {"load_average": round(os.getloadavg()[0], 2)}
+        print(json.dumps({"benchmark": "matching", **line, **loaded, **origin}), flush=True)
 
 
 def timings(repeats: int, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -33,7 +33,6 @@ SELF_CONTAINED = {
     "memory": ["--method", "vslnet", "--steps", "1"],
     "scorer": ["--largest", "2000"],
     "training_step": ["--method", "moment_detr", "--steps", "1"],
-    "verdicts": ["--reproductions", "1", "--losses", "0"],
 }
 
 
@@ -51,7 +50,12 @@ def test_a_script_without_data(script: str, tmp_path: Path) -> None:
     folder = ["--folder", str(tmp_path)] if script in ("batch", "evaluation", "feature_store") else []
     found = lines(script, *SELF_CONTAINED[script], *folder)
     assert {"device", "torch", "commit", "load_average"} <= found[-1].keys()
-    assert len(found) == 1 or script in ("feature_store", "training_step")
+    assert len(found) == 1 or script in ("feature_store", "matching", "training_step")
+
+
+def test_reproductions_are_simulated() -> None:
+    found = lines("verdicts", "--reproductions", "1", "--losses", "0")
+    assert [line["kind"] for line in found] == ["detectable"] * 2 + ["false alarms"] * 10
 
 
 @pytest.mark.parametrize("script", REAL_ANNOTATIONS)
@@ -159,6 +163,6 @@ def test_make_runs_what_needs_no_data() -> None:
 
 def test_every_script_is_run_here_and_described() -> None:
     scripts = {path.stem for path in FOLDER.glob("*.py")}
-    assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, "simulated_curves", "dynamics", "rule_resources"}
+    assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, "simulated_curves", "dynamics", "rule_resources", "verdicts"}
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert not [script for script in scripts if f"## {script}.py" not in page]

@@ -202,7 +202,7 @@ def odd(tmp_path_factory):
     (checkout.folder / "blocking.py").write_text(BLOCKING)
     options = '["scale", "results", "data"]'
     call = f'flow.command(PYTHON, "train", {options}).replace("-m sadetr", "blocking.py")'
-    checkout.edit("workflow/rules/train.smk", 'command("train", "data")', f"lambda wildcards, output: {call}")
+    checkout.edit("workflow/rules/train.smk", 'command("train", "data", "gpu")', f"lambda wildcards, output: {call}")
     checkout.before = set(checkout.folder.iterdir())
     start(checkout, *words(RESULTS, f"{RUNS[0]}/metrics.parquet", "checks/qvhighlights.json"))
     return checkout
