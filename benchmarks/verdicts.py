@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.configuration import choose_seeds, load_scale
-from sadetr.experiments import RunId, experiment_names, load_experiment
+from sadetr.experiments import RunId, target_experiments
 from sadetr.reporting.chance import load_chance
 from sadetr.reporting.claims import load_claims
 from sadetr.reporting.comparison import FAILED, Plan, exit_code, judge, plan
@@ -123,9 +123,8 @@ def draw(planned: Plan, networks: Sequence[Network], truth: str, table: str | No
 def planned_of(seeds: str, claims: bool = False) -> Plan:
     """What ``snakemake all`` compares at the scale ``paper``, with the paper's claims or without."""
     scale = choose_seeds(load_scale("paper"), seeds)
-    loaded = [load_experiment(name, scale) for name in experiment_names()]
-    tables = [(experiment, compared_table(experiment)) for experiment in loaded if experiment.has_paper_numbers]
-    compared = [pair for pair in tables if pair[0].part_of_all]
+    experiments = [experiment for experiment in target_experiments((), scale) if experiment.has_paper_numbers]
+    compared = [(experiment, compared_table(experiment)) for experiment in experiments]
     return plan(compared, scale, load_chance(scale), load_claims(compared) if claims else ())
 
 

@@ -5,6 +5,7 @@ the method's file that resolves to it.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -254,6 +255,16 @@ def load_experiment(name: str, scale: ScaleSettings | str, config: Path = CONFIG
     return Experiment(
         name=name, metrics=tuple(fields.metrics), label_columns=tuple(fields.label_columns), rows=tuple(rows), **values
     )
+
+
+def target_experiments(names: Sequence[str], scale: ScaleSettings) -> list[Experiment]:
+    """The named experiments, by default those of the target ``all``.
+
+    Raises:
+        SettingsError: as :func:`load_experiment`.
+    """
+    loaded = [load_experiment(name, scale) for name in names or experiment_names()]
+    return [experiment for experiment in loaded if names or experiment.part_of_all]
 
 
 def _rescored(name: str | None, setting: str, split: str, place: str) -> Predictions | None:

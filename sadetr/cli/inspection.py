@@ -20,7 +20,7 @@ from sadetr.cli.options import (
 )
 from sadetr.configuration import PAPER_SEEDS, ScaleSettings, choose_seeds, seeds_text
 from sadetr.errors import DataError, SettingsError
-from sadetr.experiments import experiment_name, experiment_names, load_experiment
+from sadetr.experiments import experiment_name, experiment_names, load_experiment, target_experiments
 
 
 @app.command()
@@ -43,16 +43,14 @@ def runs(
             labels = " ".join(f"{column}={value or '-'}" for column, value in row.labels.items())
             print(f"  {row.key:<18} {labels:<32} {'  '.join(map(str, row.runs)) or '(paper only)'}")
         print(f"  {len(experiment.runs)} distinct runs")
-    print(_run_counts(wanted, names, chosen))
+    print(_run_counts(wanted, chosen))
 
 
-def _run_counts(wanted: list[str], names: tuple[str, ...], chosen: ScaleSettings) -> str:
+def _run_counts(wanted: list[str], chosen: ScaleSettings) -> str:
     """How many trainings a target is, and what other seeds than the paper's add."""
 
     def count(scale: ScaleSettings) -> int:
-        experiments = [load_experiment(name, scale) for name in wanted or names]
-        counted = [experiment for experiment in experiments if wanted or experiment.part_of_all]
-        return len({run for experiment in counted for run in experiment.runs})
+        return len({run for experiment in target_experiments(wanted, scale) for run in experiment.runs})
 
     total, papers = count(chosen), count(choose_seeds(chosen, PAPER_SEEDS))
     target = " ".join(wanted) or "all"

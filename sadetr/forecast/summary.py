@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sadetr.configuration import resolve_features
 from sadetr.errors import SettingsError
-from sadetr.experiments import RunId, experiment_names, load_experiment
+from sadetr.experiments import RunId, experiment_names, target_experiments
 from sadetr.forecast.corpora import Corpus, measure_corpus
 from sadetr.forecast.finished import FINISHED, finished_runs
 from sadetr.forecast.lines import Recorded
@@ -117,8 +117,7 @@ def _experiments(layout: Layout, names: Sequence[str]) -> dict[str, tuple[RunId,
     for name in names:
         if name not in known:
             raise SettingsError(f"no experiment {name!r}; known: {', '.join(known)}")
-    loaded = [load_experiment(name, layout.scale) for name in names or known]
-    return {experiment.name: experiment.runs for experiment in loaded if names or experiment.part_of_all}
+    return {experiment.name: experiment.runs for experiment in target_experiments(names, layout.scale)}
 
 
 def _parts(

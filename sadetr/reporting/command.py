@@ -12,7 +12,7 @@ from pathlib import Path
 from sadetr.configuration import ScaleSettings, seeds_text
 from sadetr.documents.rendering import write_document
 from sadetr.errors import SettingsError
-from sadetr.experiments import Experiment, experiment_names, load_experiment
+from sadetr.experiments import Experiment, load_experiment, target_experiments
 from sadetr.files import atomic_write_text
 from sadetr.layout import Layout
 from sadetr.reporting.figures import absent_logs, convergence_figure, write_figure
@@ -35,7 +35,7 @@ def gather_command(scale: ScaleSettings, results: Path, names: Sequence[str] = (
         ResultsError: there is nothing to join, or a file is unreadable.
     """
     layout = Layout(scale, results)
-    experiments = _load(names, scale)
+    experiments = target_experiments(names, scale)
     runs = dict.fromkeys(run for experiment in experiments for run in experiment.runs)
     settings = dict.fromkeys(setting for experiment in experiments for setting in experiment.settings)
     paths = [*(layout.run(run).metrics for run in runs), *map(layout.rescored, settings)]
@@ -138,15 +138,10 @@ def paper_command(scale: ScaleSettings, results: Path, names: Sequence[str] = ()
         ResultsError: one of them is not rendered.
         SettingsError: LaTeX cannot read a file of an experiment's name.
     """
-    layout, experiments = Layout(scale, results), _load(names, scale)
+    layout, experiments = Layout(scale, results), target_experiments(names, scale)
     check_rendered_files(experiments, layout)
     atomic_write_text(layout.paper, render_paper(experiments, scale))
     return [layout.paper]
-
-
-def _load(names: Sequence[str], scale: ScaleSettings) -> list[Experiment]:
-    experiments = [load_experiment(name, scale) for name in names or experiment_names()]
-    return [experiment for experiment in experiments if names or experiment.part_of_all]
 
 
 def _load_kind(name: str, kind: str, scale: ScaleSettings) -> Experiment:

@@ -33,15 +33,13 @@ from sadetr.reporting.chance import Chance, Reference
 from sadetr.reporting.claims import Claim
 from sadetr.reporting.decision import NORMAL, Design, PlannedCell, design, table_statistic
 from sadetr.reporting.judgement import JudgedClaim, judge_claims
-from sadetr.reporting.paper import PaperTable, PaperValue
+from sadetr.reporting.paper import ROUNDING, PaperTable, PaperValue
 from sadetr.reporting.requirements import compared_value, planned_spread
 from sadetr.reporting.scores import Score, Scores
 
 Verdict = Literal["above", "reached", "below", "differs", "not reported", "not comparable", "missing"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 FAILING = ("below", "differs")
-ROUNDING = 0.005
-"""Half of the last printed digit, in percentage points."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from sadetr.configuration import ScaleSettings, choose_seeds, load_scale
 from sadetr.documents.rendering import render_csv, render_html, render_markdown
 from sadetr.errors import SettingsError
-from sadetr.experiments import Experiment, experiment_names, load_experiment
+from sadetr.experiments import target_experiments
 from sadetr.files import atomic_write_text
 from sadetr.reporting.agreement import Agreement, agreement
 from sadetr.reporting.chance import load_chance, load_chance_settings
@@ -96,9 +96,7 @@ def judged(scale: ScaleSettings, source: Scores, names: Sequence[str] = ()) -> C
     Raises:
         As :func:`comparison_command`.
     """
-    loaded = [load_experiment(name, scale) for name in names or experiment_names()]
-    experiments: list[Experiment] = [experiment for experiment in loaded if names or experiment.part_of_all]
-    tables = [(experiment, compared_table(experiment)) for experiment in experiments]
+    tables = [(experiment, compared_table(experiment)) for experiment in target_experiments(names, scale)]
     return judge(plan(tables, scale, load_chance(scale), load_claims(tables)), source)
 
 

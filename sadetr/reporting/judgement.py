@@ -27,11 +27,9 @@ from sadetr.errors import ResultsError
 from sadetr.experiments import Row, RunId
 from sadetr.reporting.claims import Claim, Contrast
 from sadetr.reporting.paired import Evidence, Test, conjunction, holm, queries_p, seeds_p, spread_p
-from sadetr.reporting.paper import PaperTable
+from sadetr.reporting.paper import ROUNDING, PaperTable
 from sadetr.reporting.scores import Score, Scores
 
-ROUNDING = 0.005
-"""Half a unit of the last digit that the paper prints."""
 STALE = 1e-3
 """Scores of queries whose mean is further from the metric were not made with it: float32 is closer."""
 

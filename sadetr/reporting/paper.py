@@ -17,6 +17,8 @@ from sadetr.experiments import Row
 from sadetr.layering import CONFIG, find
 
 PAPER = CONFIG / "paper"
+ROUNDING = 0.005
+"""Half a unit of the last digit that the paper prints, in percentage points."""
 
 
 class PaperValue(BaseModel):

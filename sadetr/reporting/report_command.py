@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sadetr.configuration import ScaleSettings
 from sadetr.documents.report import Picture, Report, Section, render_report
-from sadetr.experiments import Experiment, experiment_names, load_experiment
+from sadetr.experiments import Experiment, target_experiments
 from sadetr.files import atomic_write_text
 from sadetr.reporting.comparison import Comparison
 from sadetr.reporting.comparison_command import judged
@@ -50,8 +50,7 @@ def make_report(scale: ScaleSettings, source: ScaleResults, comparison: Comparis
     Raises:
         As :func:`report_command`.
     """
-    loaded = [load_experiment(name, scale) for name in experiment_names()]
-    experiments = [experiment for experiment in loaded if experiment.part_of_all]
+    experiments = target_experiments((), scale)
     for experiment in experiments:
         check_rendered(experiment, scale)
     facts = report_facts(experiments, scale, comparison, source)

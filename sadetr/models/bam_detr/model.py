@@ -102,10 +102,6 @@ class BAMDETR(Method):
         seen = mask if self.settings.padding == "masked" else None
         return self.left_features(clips, seen), self.right_features(clips, seen)
 
-    def _logits(self, contents: Tensor) -> Tensor:
-        """Class logits by a head per layer: (R, B, N, 3d) -> (R, B, N, 2)."""
-        return torch.stack([head(each) for head, each in zip(self.label_heads, contents, strict=True)])
-
     def _decode(self, memory: Memory, left: Tensor, right: Tensor) -> Decoded:
         """Refine the learned queries by encoded clips and by the (B, L, d) features of starts and of ends."""
         sizes = (memory.mask.sum(1), extent(memory.mask, self.settings))
