@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sadetr.nn.layers import FeedForward
+from sadetr.nn.feedforward import FeedForward
 from sadetr.nn.stochastic import Dropout, PReLU
 
 
@@ -35,7 +35,35 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropo
     logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias
-    return dropout(logits.softmax(-1)) @ value
+    return dropped_softmax(logits, dropout) @ value
+
+
+class _DroppedSoftmax(torch.autograd.Function):
+    """Softmax over the last dimension times a mask.
+
+    With p the softmax, m the mask and d = p m, the logits' gradient is ``d g - p sum(d g)``: the mask need not be kept.
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, mask: Tensor) -> Tensor:
+        weights = logits.softmax(-1)
+        dropped = mask.mul_(weights)
+        ctx.save_for_backward(weights, dropped)
+        ctx.mark_dirty(mask)
+        return dropped
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        weights, dropped = ctx.saved_tensors
+        of_logits = gradient * dropped
+        return of_logits.addcmul_(weights, of_logits.sum(-1, keepdim=True), value=-1), None
+
+
+def dropped_softmax(logits: Tensor, dropout: nn.Module) -> Tensor:
+    """Attention's weights, (..., M) -> (..., M), through ``dropout``."""
+    if isinstance(dropout, Dropout) and dropout.is_drawn(logits):
+        return _DroppedSoftmax.apply(logits, dropout.mask(logits.shape, logits.dtype))
+    return dropout(logits.softmax(-1))
 
 
 def project_back(query: Tensor, weight: Tensor) -> Tensor:
@@ -110,7 +138,7 @@ class FewQueryAttention(MultiHeadAttention):
         logits = (project_back(q, k_weight) @ key.transpose(1, 2)).unflatten(1, q.shape[1:3])
         logits = logits + (q * k_bias.view(self.heads, 1, -1)).sum(-1, keepdim=True)
         logits = logits + visibility_bias(visible, logits.dtype)[:, None, None]
-        attention = self.dropout(logits.softmax(-1))
+        attention = dropped_softmax(logits, self.dropout)
         return self.out(merge_heads(project_mixed(attention, value, v_weight, v_bias)))
 
 

@@ -16,8 +16,9 @@ from sadetr.nn.attention import (
     project_mixed,
     split_heads,
 )
+from sadetr.nn.feedforward import FeedForward
 from sadetr.nn.gaussian import modulated_softmax
-from sadetr.nn.layers import MLP, FeedForward, copies
+from sadetr.nn.layers import MLP, copies
 from sadetr.nn.positions import anchor_positions
 from sadetr.nn.settings import GaussianMask
 from sadetr.nn.spans import moved

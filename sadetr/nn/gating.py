@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sadetr.nn.attention import MultiHeadAttention
 from sadetr.nn.decoders import ConditionalCrossAttention, ConditionalSelfAttention, Memory
-from sadetr.nn.layers import FeedForward
+from sadetr.nn.feedforward import FeedForward
 from sadetr.nn.stochastic import Dropout
 
 

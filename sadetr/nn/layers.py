@@ -1,14 +1,13 @@
-"""Small layers: perceptrons, the transformer feed-forward block, the input projection, pooling."""
+"""Small layers: perceptrons, the input projection, pooling."""
 
 import copy
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sadetr.nn.stochastic import Dropout, PReLU
+from sadetr.nn.stochastic import Dropout
 
 
 class MLP(nn.Sequential):
@@ -19,13 +18,6 @@ class MLP(nn.Sequential):
         for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
         super().__init__(*layers[:-1])
-
-
-class FeedForward(nn.Sequential):
-    """Linear, activation, dropout, Linear: (..., d) -> (..., d)."""
-
-    def __init__(self, width: int, hidden: int, dropout: float, activation: Callable[[], nn.Module] = PReLU) -> None:
-        super().__init__(nn.Linear(width, hidden), activation(), Dropout(dropout), nn.Linear(hidden, width))
 
 
 class InputProjection(nn.Sequential):

@@ -9,11 +9,13 @@ from sadetr.nn.attention import (
     EncoderLayer,
     MultiHeadAttention,
     attend,
+    dropped_softmax,
     merge_heads,
     split_heads,
     visibility_bias,
 )
 from sadetr.nn.layers import AttentionPooling, WeightedPooling, masked_mean, xavier_matrices
+from sadetr.nn.stochastic import Dropout
 
 
 def test_heads_are_split_and_merged_without_mixing():
@@ -145,3 +147,21 @@ def test_xavier_touches_matrices_only():
             assert parameter.std().item() == pytest.approx(bound / 3**0.5, rel=0.15), name
         else:
             assert parameter.eq(9).all(), name
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["all visible", "some hidden"])
+def test_dropped_softmax_is_dropout_behind_softmax(hidden):
+    torch.manual_seed(0)
+    logits, dropout = torch.randn(2, 3, 5, 7, dtype=torch.float64), Dropout(0.4).train()
+    if hidden:
+        logits[..., 4:] = -torch.inf
+    weights = torch.randn_like(logits)
+    results = []
+    for forward in (lambda x: dropped_softmax(x, dropout), lambda x: dropout(x.softmax(-1))):
+        torch.manual_seed(1)
+        leaf = logits.clone().requires_grad_()
+        values = forward(leaf)
+        (values * weights).sum().backward()
+        results.append((values.detach(), leaf.grad))
+    for mine, reference in zip(*results, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-12, atol=1e-12)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sadetr.nn.attention import project_mixed
-from sadetr.nn.layers import FeedForward
+from sadetr.nn.feedforward import FeedForward
 from sadetr.nn.stochastic import Dropout
 from sadetr.nn.temporal_align import interpolation_weights
 

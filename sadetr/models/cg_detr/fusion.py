@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sadetr.nn.attention import merge_heads, split_heads, visibility_bias
-from sadetr.nn.layers import FeedForward, copies
+from sadetr.nn.attention import dropped_softmax, merge_heads, split_heads, visibility_bias
+from sadetr.nn.feedforward import FeedForward
+from sadetr.nn.layers import copies
 from sadetr.nn.stochastic import Dropout, DropPath
 
 
@@ -53,7 +54,7 @@ class AdaptiveAttention(nn.Module):
         k = split_heads(text.values + text.positions, self.heads)
         bias = visibility_bias(visible, q.dtype)
         logits = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)
-        attention = self.dropout((logits + (bias[:, None, None] if bias.dim() == 2 else bias)).softmax(-1))
+        attention = dropped_softmax(logits + (bias[:, None, None] if bias.dim() == 2 else bias), self.dropout)
         words = split_heads(text.values[:, text.dummies :], self.heads)
         return self.out(merge_heads(attention[..., text.dummies :] @ words)), attention.mean(1)
 

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from sadetr.nn.attention import MultiHeadAttention
 from sadetr.nn.decoders import Memory
-from sadetr.nn.layers import FeedForward, neighbour_mean
+from sadetr.nn.feedforward import FeedForward
+from sadetr.nn.layers import neighbour_mean
 from sadetr.nn.stochastic import Dropout, DropPath
 
 

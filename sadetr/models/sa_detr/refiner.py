@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from sadetr.models.sa_detr.settings import EnhanceBlock, SADETRSettings
 from sadetr.nn.attention import attend, merge_heads, split_heads
+from sadetr.nn.feedforward import FeedForward
 from sadetr.nn.gaussian import modulated_softmax
-from sadetr.nn.layers import MLP, FeedForward, copies, xavier_matrices
+from sadetr.nn.layers import MLP, copies, xavier_matrices
 from sadetr.nn.positions import anchor_positions
 from sadetr.nn.spans import moved
 from sadetr.nn.stochastic import Dropout
