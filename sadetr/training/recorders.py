@@ -14,6 +14,22 @@ from sadetr.training.steps import Columns, PlainStep, StepKind, TakesSteps
 from sadetr.training_settings import TrainingSettings
 
 
+def way_of(requested: str, device: torch.device) -> StepKind:
+    """What ``execution.step`` means on a device.
+
+    Raises:
+        SettingsError: graphs are to be captured on a CPU.
+    """
+    if requested == "captured" and device.type != "cuda":
+        raise SettingsError(
+            "execution.step is 'captured', which needs a GPU, and this training is on the CPU: set execution.step to "
+            "'auto', 'plain' or 'compiled'"
+        )
+    if requested == "auto":
+        return "captured" if device.type == "cuda" else "plain"
+    return requested
+
+
 def make_step(model: Method, settings: TrainingSettings, requested: str) -> TakesSteps:
     """The way to update ``model``, which is on its device, that ``execution.step`` asks for.
 
@@ -21,19 +37,12 @@ def make_step(model: Method, settings: TrainingSettings, requested: str) -> Take
         SettingsError: graphs are to be captured on a CPU.
     """
     device = next(model.parameters()).device
-    on_gpu = device.type == "cuda"
-    if requested == "captured" and not on_gpu:
-        raise SettingsError(
-            "execution.step is 'captured', which needs a GPU, and this training is on the CPU: set execution.step to "
-            "'auto', 'plain' or 'compiled'"
-        )
+    way = way_of(requested, device)
     # One optimiser for all ways on a GPU: they differ in nothing but who launches the kernels.
-    plain = PlainStep(model, settings, capturable=on_gpu)
-    if requested == "compiled":
-        return RecordedStep(plain, Compiler())
-    if on_gpu and requested != "plain":
-        return RecordedStep(plain, CudaGraphs(device))
-    return plain
+    plain = PlainStep(model, settings, capturable=device.type == "cuda")
+    if way == "plain":
+        return plain
+    return RecordedStep(plain, Compiler() if way == "compiled" else CudaGraphs(device))
 
 
 class CudaGraphs:

@@ -22,7 +22,7 @@ class Tape(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], list[Tensor]]] = []
+        self._calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], list[Tensor | None]]] = []
         self._made: set[int] = set()
         self._before: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -33,8 +33,10 @@ class Tape(TorchDispatchMode):
         # Kept as they are now: Python may turn a tensor's dimensions round later, in place.
         given = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
         found = func(*args, **kwargs)
-        results = [each.detach() for each in tensors(found)]
-        self._made |= {place(each) for each in results} - {place(each) for each in tensors(given)}
+        theirs = {place(each) for each in tensors(given)}
+        # What is no view of an argument has memory of its own, into which replaying copies.
+        results = [None if place(each) in theirs else each.detach() for each in tensors(found)]
+        self._made |= {place(each) for each in results if each is not None}
         if torch.Tag.inplace_view not in func.tags:
             self._calls.append((func, *given, results))
         return found
@@ -48,8 +50,9 @@ class Tape(TorchDispatchMode):
         """All operators again. None of the tensors needs a gradient, but what LSTMs return depends on the mode."""
         with torch.enable_grad():
             for func, args, kwargs, results in self._calls:
-                for old, new in zip(results, tensors(func(*args, **kwargs)), strict=True):
-                    if place(old) != place(new):
+                found = func(*args, **kwargs)
+                for old, new in zip(results, [found] if isinstance(found, Tensor) else tensors(found), strict=True):
+                    if old is not None:
                         old.copy_(new)
 
     def _keep(self, value: Tensor) -> None:
