@@ -102,6 +102,7 @@ class RecordedStep:
     def _record(self, key: tuple[Hashable, Hashable], batch: Batch, step: Step) -> None:
         if len(self._recordings) >= self._recorder.most:
             return
+        self.optimiser.zero_grad(set_to_none=True)
         inputs, drawn = self._buffers.batch(batch), self._buffers.like("drawn", step.drawn)
         try:
             replay = self._recorder.record(self._plain, inputs, replace(step, drawn=drawn))
