@@ -19,6 +19,9 @@ define measure
 	$(BIN)/python benchmarks/$(1).py $(3) >> $(LINES)/$(1).$(2).jsonl
 
 endef
+# Ways of a step beside the plain one in float32, which is among the benchmarks of any device.
+STEPS_ON_GPU := "--step captured" "--precision tf32" "--precision bf16" \
+	"--step captured --precision tf32" "--step captured --precision bf16"
 define measure_device
 	$(foreach script,$(ON_DEVICE),$(call measure,$(script),$(1),--device $(1)))
 	$(foreach script,$(BY_METHOD),$(foreach method,$(METHODS),$(call measure,$(script),$(1),--device $(1) --method $(method))))
@@ -42,6 +45,12 @@ benchmark-gpu: $(ENVIRONMENT)
 	$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "torch sees no GPU: nothing to measure")'
 	mkdir -p $(LINES)
 	$(call measure_device,cuda)
+	for options in $(STEPS_ON_GPU); do \
+		for method in $(METHODS); do \
+			$(BIN)/python benchmarks/training_step.py --device cuda --method $$method $$options \
+				>> $(LINES)/training_step.cuda.jsonl || exit 1; \
+		done; \
+	done
 
 lint: $(ENVIRONMENT)
 	$(BIN)/python -m ruff check .

@@ -1,10 +1,11 @@
 """Time one training step of a method at the paper's size on a synthetic batch. Prints one line of JSON per measurement.
 
     python benchmarks/training_step.py [--method qd_detr] [--variants full corrected] [--device cuda] [--threads 2]
-                                       [--steps 10]
+                                       [--steps 10] [--step captured] [--precision bf16]
 
 The parts of a step are timed one by one, the whole step in a pass of its own; a GPU is waited for at the ends of
-whatever is timed. Times are medians in milliseconds, after warming steps.
+whatever is timed. Times are medians in milliseconds, after warming steps. A captured or compiled step has no parts: it
+is timed as a whole, with all that making it took as `recording`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.devices import device_name
 from sadetr.training.optimiser import make_optimiser
+from sadetr.training.precision import computing, in_single, predicting
+from sadetr.training.recorders import make_step
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training_settings import TrainingSettings
 
@@ -52,12 +56,20 @@ def main() -> None:
     origin = {"command": " ".join(["python benchmarks/training_step.py", *sys.argv[1:]]), **environment(device)}
     for variant in arguments.variants:
         settings = resolve("qvhighlights", arguments.method, variant, SEED, "paper")
-        for measured, values in measure(settings, arguments.steps, device):
+        training = settings.training.model_copy(update={"precision": arguments.precision})
+        settings = settings.model_copy(update={"training": training})
+        measured_as = {"step_kind": arguments.step, "precision": arguments.precision}
+        # What a forecast looks for has no suffix: float32, plain or, as on every GPU, captured.
+        other = "" if arguments.precision == "float32" else f"/{arguments.precision}"
+        other += "/compiled" if arguments.step == "compiled" else ""
+        found = measure if arguments.step == "plain" else partial(measure_recorded, arguments.step)
+        for measured, values in found(settings, arguments.steps, device):
             line = {
                 "benchmark": "training_step",
                 "method": arguments.method,
                 "variant": variant,
-                "measured": measured,
+                **measured_as,
+                "measured": measured + other,
                 **values,
             }
             print(json.dumps({**line, "load_average": round(os.getloadavg()[0], 2), **origin}), flush=True)
@@ -70,6 +82,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--steps", type=int, default=10, help="steps per timing")
     parser.add_argument("--variants", nargs="+", default=["full"])
+    parser.add_argument("--step", choices=["plain", "captured", "compiled"], default="plain")
+    parser.add_argument("--precision", choices=["float32", "tf32", "bf16"], default="float32")
     return parser.parse_args()
 
 
@@ -99,16 +113,42 @@ def measure(settings: RunSettings, steps: int, device: torch.device) -> list[tup
     return results
 
 
+def measure_recorded(
+    kind: str, settings: RunSettings, steps: int, device: torch.device
+) -> list[tuple[str, dict[str, Any]]]:
+    """Measurements of a step that is captured or compiled."""
+    streams = Streams(SEED)
+    streams.seed_global("initialisation", 0)
+    model = make_method(settings).to(device).train()
+    batch = synthetic_batch(settings, streams.numpy("benchmark", 0)).to(device)
+    updates = make_step(model, settings.training, kind)
+    step = Step(0, settings.training.epochs, streams.torch("method", 0))
+
+    def take() -> None:
+        updates(batch, model.prepared(batch, step))
+
+    # A plain one, and the one that is recorded.
+    warming = [milliseconds(take, device) for _ in range(WARMING_STEPS)]
+    whole = [milliseconds(take, device) for _ in range(steps)]
+    shape = {"batch": list(batch.video.shape), "tokens": list(batch.text.shape), "windows": batch.spans.shape[1]}
+    taken = {"graphs": updates.graphs, "taken": dict(updates.counts)}
+    results = [("recording", {"ms": round(warming[-1] - min(whole), 2), **taken, **shape})]
+    results.append(("step", {"median_ms": median(whole), "min_ms": round(min(whole), 2), **taken, **shape}))
+    if device.type == "cuda":
+        results.append(("peak_memory", {"mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1), **shape}))
+    return results
+
+
 class TrainingStep:
     """The parts of one step of the training loop, callable in their order."""
 
     def __init__(self, model: Method, settings: TrainingSettings, batch: Batch, generator: torch.Generator) -> None:
         self._model = model
-        self._max_grad_norm = settings.max_grad_norm
+        self._settings = settings
         self._batch = batch
         self._step = Step(0, settings.epochs, generator)
         self._device = next(model.parameters()).device
-        self._optimiser = make_optimiser(model, settings)
+        self._optimiser = make_optimiser(model, settings, capturable=self._device.type == "cuda")
 
     def parts(self) -> dict[str, Callable[[], None]]:
         return {
@@ -123,17 +163,21 @@ class TrainingStep:
         self._moved = self._batch.to(self._device)
 
     def _forward(self) -> None:
-        self._output = self._model(self._moved, self._step)
+        with computing(self._settings.precision, self._device), predicting(self._settings.precision, self._device):
+            self._output = self._model(self._moved, self._step)
 
     def _objective(self) -> None:
-        self._loss: Tensor = torch.stack(list(self._model.objective(self._output, self._moved).values())).sum()
+        with computing(self._settings.precision, self._device):
+            terms = self._model.objective(in_single(self._output), self._moved)
+            self._loss: Tensor = torch.stack(list(terms.values())).sum()
 
     def _backward(self) -> None:
         self._optimiser.zero_grad(set_to_none=True)
-        self._loss.backward()
+        with computing(self._settings.precision, self._device):
+            self._loss.backward()
 
     def _optimise(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.max_grad_norm)
         self._optimiser.step()
 
 

@@ -315,6 +315,10 @@ class ExecutionSettings(Record):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt = 2
     """CPU threads of one training; part of what "same machine, same bits" needs."""
+    step: Literal["auto", "plain", "captured", "compiled"] = "auto"
+    """How an update is computed. ``plain``: one operator after another. ``captured``: as one CUDA graph per shape of
+    batches. ``compiled``: by ``torch.compile``, once per shape. ``auto``: captured on a GPU, plain on a CPU. Rare
+    shapes go the plain way, and so does what cannot be captured or compiled."""
 
 
 class RunSettings(Record):

@@ -95,6 +95,22 @@ class LinearSuppression(WindowRanking):
 Ranking = ScoreRanking | HardSuppression | GaussianSuppression | LinearSuppression
 
 
+class PaddingSettings(Record):
+    """Multiples to which the lengths of a batch are rounded up, against many shapes; 1 leaves a length as it is.
+
+    A graph is captured for every shape. Only lengths are rounded that change nothing but rounding, with dropout off,
+    in the method at hand (``Method.extendable``), and none beyond the longest that the benchmark setting allows.
+    Dropout draws differ with the shape, so this is part of what a run is.
+    """
+
+    clips: PositiveInt = 1
+    tokens: PositiveInt = 1
+    windows: PositiveInt = 1
+
+
+Precision = Literal["float32", "tf32", "bf16"]
+
+
 class TrainingSettings(Record):
     """Optimisation; paper Table 9 and docs/interpretation.md (D59, D71)."""
 
@@ -115,6 +131,11 @@ class TrainingSettings(Record):
     bucket_batches: PositiveInt = 1
     """D76: shuffled batches whose samples are sorted by video length among themselves, against padding. 1 is plain
     shuffling, as in the field."""
+    padding: PaddingSettings = PaddingSettings()
+    precision: Precision = "float32"
+    """What training steps compute in; weights, moments, losses, matching and predictions are float32 in every case.
+    ``tf32``: a GPU rounds the factors of matrix products and convolutions to 10 bits; nothing on a CPU. ``bf16``:
+    torch's automatic mixed precision in the network's forward pass and so its backward pass."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""
     diagnostics: NonNegativeInt = 0

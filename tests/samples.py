@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sadetr.models.interface import Batch, Step
+from sadetr.configuration import load_method, resolve
+from sadetr.models.interface import Batch, Method, Step
 from sadetr.models.sa_detr.model import SADETR
 from sadetr.models.sa_detr.settings import SADETRSettings
+from sadetr.nn.stochastic import DropPath
+from sadetr.settings import RunSettings
 from sadetr.shapes import FeatureShape
 
 # Tests run side by side, one process per core; at these sizes a second thread only waits.
@@ -46,6 +49,29 @@ def small_settings(**changes: Any) -> SADETRSettings:
         "enhance": {"samples": 4},
     }
     return SADETRSettings.model_validate(merged(base, changes))
+
+
+REFINING = ("decoder_layers", "refiner_layers")
+
+
+def shallow(settings: RunSettings) -> RunSettings:
+    """One layer of each stack, two where the second reads other references than the first: all take long to capture."""
+    layers = {name: value for name, value in settings.model if name.endswith("_layers")}
+    fewer = {name: min(value, 2 if name in REFINING else 1) for name, value in layers.items()}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=fewer)})
+
+
+def small_method(method: str, variant: str = "full", dropout: bool = True) -> Method:
+    """Any method as the smallest scale has it, on narrow features and with few layers."""
+    settings = shallow(resolve("qvhighlights", method, variant, 2018, "mini"))
+    torch.manual_seed(0)
+    model = shaken(load_method(method).network_type()(settings.model, SHAPE))
+    for module in [] if dropout else model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, DropPath):
+            module.probability = 0.0
+    return model.train()
 
 
 def shaken(model: nn.Module) -> nn.Module:

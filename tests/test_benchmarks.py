@@ -75,6 +75,38 @@ def test_a_curve_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert [row["epoch"] for row in first + second] == [1, 2]
 
 
+def test_ways_of_a_step_are_told_apart() -> None:
+    """A forecast finds the plain one by `step` alone."""
+    found = lines("training_step", "--method", "vslnet", "--steps", "1", "--precision", "bf16")
+    assert {(line["step_kind"], line["precision"]) for line in found} == {("plain", "bf16")}
+    assert {"step/bf16", "forward/bf16"} < {line["measured"] for line in found}
+
+
+def test_precisions_are_compared_over_seeds(tmp_path: Path) -> None:
+    scale = tmp_path / "tiny.yaml"
+    scale.write_text(TINY)
+    options = ["--scale", str(scale), "--results", str(tmp_path)]
+    for step in ("generate", "prepare"):
+        command = [sys.executable, "-m", "sadetr", step, "--setting", "qvhighlights", *options]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (line,) = lines("precision", "--method", "moment_detr", "--seeds", "2", *options)
+    assert (line["precision"], line["seeds"]) == ("bf16", 2)
+    for values in line["metrics"].values():
+        low, high = values["difference"]
+        assert low <= values["other"][0] - values["float32"][0] + 0.01
+        assert high >= values["other"][0] - values["float32"][0] - 0.01
+
+
+TINY = """
+extends: mini
+label: "generated data: not comparable with the paper"
+data: generated
+corpus: {train_queries: 24, val_queries: 8, test_queries: 4, clips: 16}
+training: {epochs: 1}
+method_training: {moment_detr: {epochs: 1}}
+"""
+
+
 @pytest.fixture(scope="module")
 def dynamics() -> ModuleType:
     """The script ``dynamics.py`` as a module."""
@@ -154,15 +186,18 @@ def test_make_runs_what_needs_no_data() -> None:
     scripts, *devices = (re.search(rf"^{name} := (.*)$", makefile, re.M)[1].split() for name in names)
     on_device = {script for each in devices for script in each}
     assert set(scripts) | on_device == set(SELF_CONTAINED)
-    assert on_device == {path.stem for path in FOLDER.glob("*.py") if '"--device"' in path.read_text(encoding="utf-8")}
+    for script in SELF_CONTAINED:
+        assert (script in on_device) == ('"--device"' in (FOLDER / f"{script}.py").read_text(encoding="utf-8"))
     shown = subprocess.run(["make", "--dry-run", "benchmark-gpu"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert all(f"benchmarks/{script}.py --device cuda" in shown.stdout for script in ("batch", "evaluation", "memory"))
     for method in named_files("methods"):
         assert f"benchmarks/training_step.py --device cuda --method {method}" in shown.stdout
+    assert '"--step captured" "--precision tf32" "--precision bf16"' in shown.stdout
 
 
 def test_every_script_is_run_here_and_described() -> None:
     scripts = {path.stem for path in FOLDER.glob("*.py")}
-    assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, "simulated_curves", "dynamics", "rule_resources", "verdicts"}
+    others = {"simulated_curves", "dynamics", "precision", "rule_resources", "verdicts"}
+    assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, *others}
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert not [script for script in scripts if f"## {script}.py" not in page]

@@ -4,12 +4,14 @@ A method is a subclass of :class:`Method`. It sees tensors, never datasets.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+
+Length = Literal["clips", "tokens", "windows"]
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,22 @@ class Method(nn.Module, ABC):
         or captured as a graph; dropout draws from torch's own generators. Methods that draw nothing have nothing to do.
         """
         return step
+
+    def phase(self, step: Step) -> Hashable:
+        """What of the epoch ``forward`` and ``objective`` depend on, beside ``step.drawn``, if they read it at all.
+
+        A step that is captured or compiled is repeated while this is the same, and made anew where it changes. Methods
+        that never read the epoch, or ask no more of it than its number, have nothing to do.
+        """
+        return step.epoch
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Lengths of a batch that may be padded further without a change to loss or gradients beyond rounding.
+
+        Dropout's draws apart. By default none: ``training.padding`` then leaves this method's batches as they are.
+        """
+        return frozenset()
 
     @abstractmethod
     def objective(self, output: Output, batch: Batch) -> dict[str, Tensor]:

@@ -53,6 +53,8 @@ class WideLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d_in) -> (..., d)."""
+        if torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
         return _WideLinear.apply(x, self.weight, self.bias)
 
 
@@ -87,6 +89,11 @@ class WeightedPooling(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(B, T, d) tokens and (B, T) bool mask, True at valid tokens -> (B, d)."""
         return pooled(tokens, (tokens @ self.weight).squeeze(-1), mask)
+
+
+def exact(x: Tensor) -> Tensor:
+    """``x`` in single precision at least: for what mixed precision would leave too few digits of."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def pooled(tokens: Tensor, scores: Tensor, mask: Tensor) -> Tensor:

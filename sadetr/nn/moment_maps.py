@@ -112,7 +112,8 @@ class MapConvolution(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """(B, n, d) cells that there are -> (B, m, d) wanted ones."""
         kernel = self.convolution.weight.permute(2, 3, 1, 0).flatten(0, 1)
-        values = _CellConvolution.apply(values, kernel, self.reads, self.read_by) + self.convolution.bias
+        values = _CellConvolution.apply(values, kernel.to(values.dtype), self.reads, self.read_by)
+        values = values + self.convolution.bias
         return values.relu() / self.counts.to(values.dtype)
 
 

@@ -30,6 +30,7 @@ from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState
 from sadetr.training.devices import claimed_device, device_name
 from sadetr.training.loop import Trainer
+from sadetr.training.recorders import way_of
 from sadetr.training.reproducibility import make_deterministic
 
 PASSES = 4
@@ -103,10 +104,13 @@ def _measure(
     # Every pass ends with a validation, and the schedule of the real training holds.
     training = settings.training
     short = training.model_copy(update={"epochs": max(training.epochs, PASSES), "validate_every": 1})
+    # A step that is captured or compiled has no parts.
+    plain = settings.execution.model_copy(update={"step": "plain"})
+    profiled = settings.model_copy(update={"training": short, "execution": plain})
     Streams(settings.seed).seed_global("initialisation", 0)
     model = make_method(settings).to(device)
     state = TrainingState("")
-    trainer = Trainer(model, settings.model_copy(update={"training": short}), work.training, work.validation, state)
+    trainer = Trainer(model, profiled, work.training, work.validation, state)
     epochs = trainer.epochs()
     parts = Parts(device)
     with tempfile.TemporaryDirectory(dir=out) as folder, watched(parts, model):
@@ -138,6 +142,10 @@ def _report(
 ) -> Iterator[str]:
     name = f"{settings.setting}/{settings.method}/{settings.variant}/seed{settings.seed}"
     yield f"{name}: {work.steps} steps of {settings.training.batch_size} queries on {device_name(device)}"
+    way = way_of(settings.execution.step, device)
+    precision = settings.training.precision
+    trained = "" if way == "plain" else f", part by part; a training has {way} steps"
+    yield f"steps: plain, {precision}{trained}"
     yield (
         f"limits, measured: {limits.flops_per_second / 1e9:,.0f} GFLOP/s (matrix product, float32), "
         f"{limits.bytes_per_second / 1e9:,.1f} GB/s (copy)"
@@ -175,6 +183,9 @@ def _values(
         "commit": commit(),
         "steps": work.steps,
         "batch_size": settings.training.batch_size,
+        "precision": settings.training.precision,
+        "step": "plain",
+        "step_in_training": way_of(settings.execution.step, device),
         "limits": vars(limits),
         "epoch_s": epoch_seconds(rows, work),
         "parts": [row.values() for row in rows],

@@ -35,13 +35,15 @@ class TrainingState:
     """Says which code, settings and features it is of: a state of another training is not continued."""
     epoch: int = 0
     seconds: float = 0.0
+    steps: dict[str, int] = field(default_factory=dict)
+    """Steps by the way that they went: plain, captured or compiled."""
     history: list[dict[str, Any]] = field(default_factory=list)
     weights: Weights = field(default_factory=dict)
     optimiser: Weights = field(default_factory=dict)
     chosen: dict[str, Chosen] = field(default_factory=dict)
     """Checkpoint -> the epoch that its selection rule prefers so far."""
 
-    _VALUES = ("fingerprint", "epoch", "seconds", "history")
+    _VALUES = ("fingerprint", "epoch", "seconds", "steps", "history")
 
     def save(self, path: Path) -> None:
         """Write the state in one step."""

@@ -18,10 +18,13 @@ from sadetr.models.interface import Batch, Method, Step
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings, Selection
 from sadetr.training.checkpoint import Chosen, TrainingState, optimiser_tensors, restore_optimiser, snapshot
-from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings, gradient_norms, span_spread
-from sadetr.training.optimiser import make_optimiser
+from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings
+from sadetr.training.optimiser import set_rate
+from sadetr.training.padding import Padding
 from sadetr.training.prediction import predict
+from sadetr.training.recorders import make_step
 from sadetr.training.schedule import learning_rate
+from sadetr.training.steps import Columns
 
 
 class DivergedError(SadetrError):
@@ -44,14 +47,16 @@ class Trainer:
         self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
         self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
         self._streams = Streams(settings.seed)
-        self._parameters = list(model.parameters())
-        self._device = self._parameters[0].device
+        self._device = next(model.parameters()).device
+        self._padding = Padding(self._settings.padding, self._dataset, model.extendable)
         self._epochs: TrainingEpochs = train.training_epochs(
             self._settings.batch_size, self._streams, self._settings.bucket_batches, self._device
         )
         self._watched = self._watched_epochs(validation)
         self._batches = math.ceil(len(train) / self._settings.batch_size)
-        self._optimiser = make_optimiser(model, self._settings)
+        self.updates = make_step(model, self._settings, settings.execution.step)
+        self.updates.counts.update(state.steps)
+        self._optimiser = self.updates.optimiser
         self._standstill = StandstillWarnings()
         self._warnings: list[str] = []
         self.state = state
@@ -77,22 +82,24 @@ class Trainer:
         self._streams.seed_global("dropout", epoch)
         step = Step(epoch, self._settings.epochs, self._streams.torch("method", epoch))
         self._model.train()
-        totals: dict[str, torch.Tensor] = {}
+        totals: dict[tuple[str, ...], torch.Tensor] = {}
         diagnosed: dict[str, Any] = {}
         watched = [row[self._loss_column] for row in self.state.history if self._loss_column in row]
         rate = partial(learning_rate, self._settings, epoch, steps=self._batches, watched=watched)
         for index, batch in enumerate(self._epochs.epoch(epoch)):
-            self._set_rate(rate(step=index))
+            set_rate(self._optimiser, rate(step=index))
             diagnosis = diagnosed if index == 0 and self._is_diagnosed(epoch) else None
-            moved = batch.to(self._device)
+            moved = self._padding(batch.to(self._device))
             columns = self._step(moved, self._model.prepared(moved, step), diagnosis)
             # Sums stay on the device: reading them here would wait for the GPU in every step.
-            for name, value in columns.items():
-                totals[name] = totals.get(name, 0) + value.detach()
+            totals[columns.names] = totals.get(columns.names, 0) + columns.values
             report.step(epoch)
         # Read together, once per epoch.
-        sums = torch.stack([value.double() for value in totals.values()]).tolist()
-        columns = {name: value / self._batches for name, value in zip(totals, sums, strict=True)}
+        sums: dict[str, float] = {}
+        for names, values in totals.items():
+            for name, value in zip(names, values.tolist(), strict=True):
+                sums[name] = sums.get(name, 0.0) + value
+        columns = {name: value / self._batches for name, value in sums.items()}
         means = {name.removeprefix("loss/"): value for name, value in columns.items() if name.startswith("loss/")}
         loss = sum(means.values())
         if not math.isfinite(loss):
@@ -103,28 +110,9 @@ class Trainer:
             )
         return {"epoch": epoch + 1, "learning_rate": rate(step=0), "loss": loss} | columns | diagnosed
 
-    def _set_rate(self, rate: float) -> None:
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-
-    def _step(self, batch: Batch, step: Step, diagnosis: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
-        """One update; loss terms and monitors by their column of the history. Fills ``diagnosis`` if there is one.
-
-        Without one nothing is read back, so that a GPU is never waited for.
-        """
-        output = self._model(batch, step)
-        terms = self._model.objective(output, batch)
-        if diagnosis is not None:
-            diagnosis["spread/batch"] = span_spread(output.spans.detach().float().cpu().numpy())
-            diagnosis |= gradient_norms(terms, self._model)
-        self._optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
-        if diagnosis is not None:
-            diagnosis["gradient/total"] = norm.item()
-        self._optimiser.step()
-        columns = {f"loss/{name}": value for name, value in terms.items()}
-        return columns | {f"monitor/{name}": value for name, value in getattr(terms, "monitors", {}).items()}
+    def _step(self, batch: Batch, step: Step, diagnosis: dict[str, Any] | None = None) -> Columns:
+        """One update. Fills ``diagnosis`` if there is one; without, a GPU is never waited for."""
+        return self.updates(batch, step, diagnosis)
 
     @property
     def _loss_column(self) -> str:
@@ -185,6 +173,7 @@ class Trainer:
         state = self.state
         state.epoch += 1
         state.seconds += row["seconds"]
+        state.steps = dict(self.updates.counts)
         state.history.append(row)
         state.weights = snapshot(self._model)
         state.optimiser = optimiser_tensors(self._optimiser, self._model)

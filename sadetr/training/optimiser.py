@@ -1,5 +1,6 @@
 """The optimiser of a training: which algorithm, and which parameters decay."""
 
+import torch
 from torch import nn, optim
 
 from sadetr.training_settings import TrainingSettings
@@ -7,8 +8,10 @@ from sadetr.training_settings import TrainingSettings
 ALGORITHMS: dict[str, type[optim.Optimizer]] = {"adamw": optim.AdamW, "adam": optim.Adam}
 
 
-def make_optimiser(model: nn.Module, settings: TrainingSettings) -> optim.Optimizer:
-    """The optimiser of all parameters of ``model``, which is on its device; the schedule sets the rates.
+def make_optimiser(model: nn.Module, settings: TrainingSettings, capturable: bool = False) -> optim.Optimizer:
+    """The optimiser of all parameters of ``model``, which is on its device; :func:`set_rate` sets the rates.
+
+    With ``capturable`` a graph can hold its step: the rate is a number on the device, where a graph reads it anew.
 
     With ``decayed: matrices`` parameters of fewer than two dimensions (norms, biases, single vectors) form a second
     group without weight decay: timm's rule, which MH-DETR has. VSLNet's, by names, leaves out the same parameters.
@@ -19,5 +22,16 @@ def make_optimiser(model: nn.Module, settings: TrainingSettings) -> optim.Optimi
     groups = [{"params": parameters}]
     if settings.decayed == "matrices":
         groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    algorithm = ALGORITHMS[settings.optimiser]
-    return algorithm(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    algorithm, rate = ALGORITHMS[settings.optimiser], settings.learning_rate
+    if capturable:
+        rate = torch.tensor(rate, device=parameters[0].device)
+    return algorithm(groups, lr=rate, weight_decay=settings.weight_decay, fused=True, capturable=capturable)
+
+
+def set_rate(optimiser: optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all groups, without waiting for the device."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -35,6 +35,7 @@ from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
 from sadetr.training.loop import Trainer
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import make_deterministic
+from sadetr.training.steps import TakesSteps
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def train(
             make_deterministic(settings.execution.threads)
             model = _initialised(settings).to(claim.device)
             state = _load_state(run, _state_fingerprint(fingerprints, claim.device))
-            _train(run, settings, model, data, state, claim.device)
-            _finish(run, settings, model, data, state, fingerprints, claim)
+            updates = _train(run, settings, model, data, state, claim.device)
+            _finish(run, settings, model, data, state, fingerprints, claim, updates)
 
 
 def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Path]) -> Data:
@@ -112,7 +113,8 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
 
 def _train(
     run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState, device: torch.device
-) -> None:
+) -> TakesSteps:
+    """Train the remaining epochs; returns what took the steps."""
     print(
         f"{settings.method}/{settings.variant} seed {settings.seed}: {_parameters(model):,} parameters, "
         f"{len(data.training):,} training queries",
@@ -125,6 +127,7 @@ def _train(
     for reached in trainer.epochs():
         reached.save(run.state)
         progress.write(run.path, _progress(settings, reached, device))
+    return trainer.updates
 
 
 def _progress(settings: RunSettings, state: TrainingState, device: torch.device) -> progress.Progress:
@@ -150,6 +153,7 @@ def _finish(
     state: TrainingState,
     fingerprints: dict[str, str],
     claim: Claim,
+    updates: TakesSteps,
 ) -> None:
     """Write everything that a finished run holds, its provenance last, then drop the state."""
     device = claim.device
@@ -168,6 +172,8 @@ def _finish(
         "device": device_name(device),
         "gpu_slot": claim.slot,
         "runs_per_gpu": claim.runs_per_gpu,
+        # Graphs are of the process that ends the training, steps of all.
+        "step": {"way": updates.kind, "graphs": updates.graphs, "steps": state.steps},
         "train_seconds": state.seconds,
         "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
         "parameters": _parameters(model),

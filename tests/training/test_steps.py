@@ -15,9 +15,9 @@ from sadetr.layering import named_files
 from sadetr.models.construction import make_method
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.randomness import Streams
-from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState
 from sadetr.training.loop import Trainer
+from tests.samples import shallow
 from tests.training.test_methods import SCALE
 
 METHODS = named_files("methods")
@@ -50,9 +50,6 @@ CALLS = {
     *("as_tensor", "from_numpy", "new_tensor", "tensor"),
 }
 """Functions that read a tensor, or make one of the host's numbers, some of which no operator shows on a CPU."""
-
-
-REFINING = ("decoder_layers", "refiner_layers")
 
 
 class ReadsError(AssertionError):
@@ -123,13 +120,6 @@ class Training:
     step: Step
 
 
-def shallow(settings: RunSettings) -> RunSettings:
-    """One layer of each stack, two where the second reads other references than the first: all take long to capture."""
-    layers = {name: value for name, value in settings.model if name.endswith("_layers")}
-    fewer = {name: min(value, 2 if name in REFINING else 1) for name, value in layers.items()}
-    return settings.model_copy(update={"model": settings.model.model_copy(update=fewer)})
-
-
 @pytest.fixture
 def training(workspace, tmp_path) -> Callable[..., Training]:
     scale = tmp_path / "narrow.yaml"
@@ -157,7 +147,7 @@ def test_no_step_reads_a_value_back(training, method, variant):
     made.trainer._step(made.batch, made.step)
     with NoReadingCalls(), NoReading():
         columns = made.trainer._step(made.batch, made.step)
-    assert all(value.isfinite() for value in columns.values())
+    assert columns.values.isfinite().all()
 
 
 # oneDNN's LSTM cannot be captured where its input needs no gradient.

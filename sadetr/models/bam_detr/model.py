@@ -13,7 +13,7 @@ from sadetr.models.detr.encoders import Stack, encode_pairs
 from sadetr.models.detr.objective import DetectionOutput, saliency_terms
 from sadetr.models.detr.parts import counted_rows, layer_sizes, projections, token_positions
 from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts
-from sadetr.models.interface import Batch, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, Method, Shown, Step
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.decoders import Decoded, Memory
 from sadetr.nn.layers import MLP, copies, xavier_matrices
@@ -86,6 +86,12 @@ class BAMDETR(Method):
             boundaries=torch.cat(boundaries, -1),
             negative_saliency=None if other is None else self.highlight_head(other),
         )
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Padded clips share in the weights of clips, unless they are masked."""
+        masked = self.settings.padding == "masked"
+        return frozenset({"clips", "tokens", "windows"} if masked else {"tokens", "windows"})
 
     def objective(self, output: BAMDETROutput, batch: Batch) -> dict[str, Tensor]:
         """Losses of spans and qualities, of boundaries and of saliency."""

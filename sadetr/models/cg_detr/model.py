@@ -11,7 +11,7 @@ from sadetr.models.cg_detr.tokens import LeadingTokens
 from sadetr.models.detr.encoders import Stack
 from sadetr.models.detr.parts import QueryAnchors, detection_heads, layer_sizes, projections, token_positions
 from sadetr.models.detr.texts import TextPairs, next_source_texts, tiled_word_mask
-from sadetr.models.interface import Batch, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, Method, Shown, Step
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.decoders import AnchorEncoding, DABDecoder, Memory, dab_layers, reference_offset
 from sadetr.nn.layers import masked_mean, xavier_matrices
@@ -78,6 +78,12 @@ class CGDETR(Method):
             prompts=self.prompts.tokens,
             correlation=None if step is None else self._correlate(video, positions, text, batch),
         )
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Padded clips and words count in the losses, unless they are masked."""
+        masked = self.settings.padding == "masked"
+        return frozenset({"clips", "tokens", "windows"} if masked else {"windows"})
 
     def objective(self, output: CGDETROutput, batch: Batch) -> dict[str, Tensor]:
         """Set loss; saliency of scores and of the attention to words; moments and sentences, dummies and prompts."""

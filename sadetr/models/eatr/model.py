@@ -11,7 +11,7 @@ from sadetr.models.detr.objective import DetectionOutput, supervise
 from sadetr.models.detr.parts import detection_heads, layer_sizes, projections, token_positions
 from sadetr.models.eatr.events import pseudo_events, supervise_events
 from sadetr.models.eatr.settings import EaTRSettings
-from sadetr.models.interface import Batch, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, Method, Shown, Step
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.decoders import CentreEncoding, DABDecoder, DABDecoderLayer
 from sadetr.nn.gating import GatedDecoderLayer
@@ -79,6 +79,12 @@ class EaTR(Method):
             anchors=anchors,
             event_spans=self.event_head(self.event_norm(slots)).sigmoid(),
         )
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Slots, gate and events depend on the whole batch, unless each is a sample's own."""
+        own = (self.settings.slot_padding, self.settings.sentence, self.settings.events) == ("excluded", "own", "own")
+        return frozenset({"clips", "tokens", "windows"} if own else {"windows"})
 
     def objective(self, output: EaTROutput, batch: Batch) -> dict[str, Tensor]:
         """Set loss, saliency margin and the span losses on pseudo events."""

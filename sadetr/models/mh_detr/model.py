@@ -7,7 +7,7 @@ from sadetr.losses.saliency import clamped_score_loss, margin_loss
 from sadetr.models.detr.encoders import Stack
 from sadetr.models.detr.objective import DetectionOutput, supervise
 from sadetr.models.detr.parts import layer_sizes
-from sadetr.models.interface import Batch, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, Method, Shown, Step
 from sadetr.models.mh_detr.layers import (
     ContextLayer,
     PooledAttentionLayer,
@@ -68,6 +68,12 @@ class MHDETR(Method):
         return DetectionOutput.of_layers(
             self.span_head(decoded).sigmoid(), self.label_head(decoded), self.saliency_head(fused).squeeze(-1)
         )
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Padding is seen by most layers, unless it is hidden."""
+        hidden = self.settings.padding == "hidden"
+        return frozenset({"clips", "tokens", "windows"} if hidden else {"windows"})
 
     def objective(self, output: DetectionOutput, batch: Batch) -> dict[str, Tensor]:
         """Set loss of the last layer, and both terms of the saliency loss."""

@@ -11,7 +11,7 @@ from sadetr.losses.saliency import margin_loss
 from sadetr.models.detr.encoders import JointEncoder
 from sadetr.models.detr.objective import DetectionOutput, supervise
 from sadetr.models.detr.parts import detection_heads, layer_sizes, projections, token_positions
-from sadetr.models.interface import Batch, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, Method, Shown, Step
 from sadetr.models.moment_detr.settings import MomentDETRSettings
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.decoders import PlainDecoder
@@ -85,6 +85,11 @@ class MomentDETR(Method):
             self.saliency_head(clips).squeeze(-1),
             contrast=None if self.contrast is None else self.contrast(contents, clips, words),
         )
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """All: padding is masked everywhere."""
+        return frozenset({"clips", "tokens", "windows"})
 
     def objective(self, output: MomentDETROutput, batch: Batch) -> dict[str, Tensor]:
         """Set loss, saliency margin and, where it is on, the contrastive alignment of every supervised layer."""

@@ -8,7 +8,7 @@ from sadetr.models.detr.encoders import Stack, encode_pairs
 from sadetr.models.detr.objective import DetectionOutput, initial_terms, saliency_terms, supervise
 from sadetr.models.detr.parts import QueryAnchors, detection_heads, layer_sizes, projections, token_positions
 from sadetr.models.detr.texts import TextPairs, next_texts, next_video_texts
-from sadetr.models.interface import Batch, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, Method, Shown, Step
 from sadetr.models.qd_detr.settings import QDDETRSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.decoders import AnchorEncoding, DABDecoder, Memory, dab_layers, reference_offset
@@ -67,6 +67,11 @@ class QDDETR(Method):
             anchors=anchors,
             negative_saliency=None if other is None else self.highlight_head(other),
         )
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """All: padding is masked everywhere, and the published mask is wrong in the same places whatever is behind."""
+        return frozenset({"clips", "tokens", "windows"})
 
     def objective(self, output: QDDETROutput, batch: Batch) -> dict[str, Tensor]:
         """Set loss, saliency and, for dynamic anchors where it is on, L_init."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sadetr.models.detr.parts import QueryAnchors
 from sadetr.models.detr.texts import TextPairs, next_video_texts
-from sadetr.models.interface import Batch, LossTerms, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, LossTerms, Method, Shown, Step
 from sadetr.models.sa_detr.aligner import ModalAligner
 from sadetr.models.sa_detr.enhance import GlobalBlock
 from sadetr.models.sa_detr.initializer import NoiseGroups, drawn_noise, noise_groups, self_attention_bias
@@ -94,6 +94,11 @@ class SADETR(Method):
             return step
         noise = drawn_noise(*batch.spans_mask.shape, self.settings.dn, step)
         return replace(step, drawn=noise.to(batch.spans.device, non_blocking=True))
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """As many noise queries are drawn as there are windows."""
+        return frozenset({"clips", "tokens"} if self.settings.dn.enabled else {"clips", "tokens", "windows"})
 
     def objective(self, output: SADETROutput, batch: Batch) -> LossTerms:
         """Weighted loss terms of eq 10."""

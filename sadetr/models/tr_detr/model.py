@@ -18,7 +18,7 @@ from sadetr.models.detr.parts import (
     token_positions,
 )
 from sadetr.models.detr.texts import visible_words
-from sadetr.models.interface import Batch, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, Method, Shown, Step
 from sadetr.models.tr_detr.cooperation import MomentSummary, SummedHighlightHead, highlighted, moment_clips
 from sadetr.models.tr_detr.settings import TRDETRSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
@@ -91,6 +91,12 @@ class TRDETR(Method):
             video_embedding=masked_mean(clips, counted),
             text_embedding=masked_mean(words, counted_rows(batch.text_mask, self.settings.padding)),
         )
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Padding counts in softmax, means and lengths, unless it is masked."""
+        masked = self.settings.padding == "masked"
+        return frozenset({"clips", "tokens", "windows"} if masked else {"windows"})
 
     def objective(self, output: TRDETROutput, batch: Batch) -> dict[str, Tensor]:
         """Set loss, saliency without negative pairs, video-text contrast and clip-text loss."""

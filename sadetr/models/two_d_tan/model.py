@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sadetr.losses.moment_maps import best_overlap, candidate_loss, overlap_targets
-from sadetr.models.interface import Batch, Method, Output, Step
+from sadetr.models.interface import Batch, Length, Method, Output, Step
 from sadetr.models.two_d_tan.settings import TwoDTANSettings
 from sadetr.nn.moment_maps import ConvolvedCandidates, MapConvolutions, PooledCandidates, candidate_levels
 from sadetr.nn.resampling import position_means
@@ -68,13 +68,20 @@ class TwoDTAN(Method):
 
     def sentence(self, batch: Batch) -> Tensor:
         """(B, d) state at the last word; 0 where there is none."""
-        states, _ = self.words(batch.text)
+        # Few CPUs have an LSTM of mixed precision.
+        with torch.autocast(batch.text.device.type, enabled=False):
+            states, _ = self.words(batch.text)
         last = (batch.text_mask.sum(1) - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, states.shape[2])
         return (states * batch.text_mask.unsqueeze(2)).gather(1, last).squeeze(1)
 
     def windows(self) -> Tensor:
         """(K, 2) ``se`` of the candidates, normalised: from the start of the first to the end of the last position."""
         return (self.cells + torch.arange(2, device=self.cells.device)) / self.settings.positions
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Words that are read backwards begin with the padding."""
+        return frozenset({"clips", "windows"} if self.settings.bidirectional else {"clips", "tokens", "windows"})
 
     def objective(self, output: TwoDTANOutput, batch: Batch) -> dict[str, Tensor]:
         """One term: whether every candidate's score says how well it overlaps the window."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 from sadetr.losses.alignment import clip_text_logits, inter_loss, intra_loss
 from sadetr.losses.dense import ClipTargets, boundary_losses, clip_targets, foreground_loss
 from sadetr.models.detr.encoders import JointEncoder
-from sadetr.models.interface import Batch, Method, Output, Step
+from sadetr.models.interface import Batch, Length, Method, Output, Step
 from sadetr.models.univtg.settings import UniVTGSettings
 from sadetr.nn.attention import EncoderLayer
 from sadetr.nn.convolutions import ConvolutionHead
@@ -102,6 +102,12 @@ class UniVTG(Method):
         behind = self.clip_length / 2 if self.settings.timestamps == "clip_length" else 0.5
         index = torch.arange(mask.shape[1], device=mask.device)
         return (index + behind) / mask.sum(1, keepdim=True) * mask
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """The heads read what is behind the last clip, unless it is masked."""
+        masked = self.settings.padding == "masked"
+        return frozenset({"clips", "tokens", "windows"} if masked else {"tokens", "windows"})
 
     def objective(self, output: UniVTGOutput, batch: Batch) -> dict[str, Tensor]:
         """Foreground and window of single clips; contrasts of one relevant clip across and within videos."""

@@ -12,7 +12,7 @@ from sadetr.models.detr.texts import visible_words
 from sadetr.models.uvcom.settings import UVCOMSettings
 from sadetr.nn.attention import CrossAttentionLayer, EncoderLayer
 from sadetr.nn.convolutions import LocalBlock
-from sadetr.nn.layers import masked_mean
+from sadetr.nn.layers import exact, masked_mean
 
 VARIANCE = 1.2**2
 """Of the Gaussian that shares inputs out over centres."""
@@ -76,7 +76,7 @@ def random_walk(clips: Tensor, centres: Tensor, starts: Tensor, counted: Tensor)
     system = torch.eye(centres.shape[1], dtype=clips.dtype, device=clips.device)
     system = system - WALK**2 * steps @ shares.transpose(1, 2)
     # Never singular, as rows of what is taken off sum to w² at most; `solve` would wait for the device to see that.
-    solution, _ = torch.linalg.solve_ex(system, steps @ first)
+    solution, _ = torch.linalg.solve_ex(exact(system), exact(steps @ first))
     rest = shares.transpose(1, 2) @ solution
     return (1 - WALK) * (first + WALK**2 * rest)
 

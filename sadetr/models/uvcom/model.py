@@ -15,7 +15,7 @@ from sadetr.models.detr.parts import (
     token_positions,
 )
 from sadetr.models.detr.texts import OtherTexts, least_similar_texts, next_texts, next_video_texts
-from sadetr.models.interface import Batch, Method, Shown, Step
+from sadetr.models.interface import Batch, Length, Method, Shown, Step
 from sadetr.models.uvcom.alignment import Aligned, AlignmentHeads, alignment_terms, mean_similarity
 from sadetr.models.uvcom.integration import Inputs, Integrated, Integration
 from sadetr.models.uvcom.settings import UVCOMSettings
@@ -88,6 +88,16 @@ class UVCOM(Method):
             contrast=None if step is None else self._contrast(batch, step, video, text, own),
         )
 
+    def phase(self, step: Step) -> bool:
+        """Whether other texts are the least similar ones."""
+        return step.epoch >= self.settings.least_similar_from
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Padding counts in means and softmax, unless it is masked."""
+        masked = self.settings.padding == "masked"
+        return frozenset({"clips", "tokens", "windows"} if masked else {"windows"})
+
     def objective(self, output: UVCOMOutput, batch: Batch) -> dict[str, Tensor]:
         """Set loss, saliency and alignment."""
         settings, contrast = self.settings, output.contrast
@@ -116,7 +126,7 @@ class UVCOM(Method):
         """The next sample's text, and later in training the least similar one."""
         settings = self.settings
         any_video = settings.negatives == "any"
-        if step.epoch < settings.least_similar_from:
+        if not self.phase(step):
             return next_texts(batch) if any_video else next_video_texts(batch)
         similarity = mean_similarity(aligned, counted_rows(batch.video_mask, settings.padding))
         other_video = batch.video_id.unsqueeze(1) != batch.video_id

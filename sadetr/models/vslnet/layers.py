@@ -10,6 +10,7 @@ from torch.nn import functional
 from sadetr.models.vslnet.settings import VSLNetSettings
 from sadetr.nn.attention import attend, merge_heads, split_heads, visibility_bias
 from sadetr.nn.context_query import HIDDEN, PointwiseConvolution
+from sadetr.nn.layers import exact
 from sadetr.nn.stochastic import Dropout
 from sadetr.nn.tokens import LearnedPositions
 from sadetr.shapes import CHARACTER_PADDING
@@ -146,8 +147,10 @@ class RecurrentReaders(nn.Module):
     def forward(self, clips: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, d) clips and (B, L) bool mask -> features for the start and for the end, (B, L, d) each."""
         valid = mask.unsqueeze(-1)
-        start = self.start(clips)[0] * valid
-        return start, self.end(start)[0] * valid
+        # Few CPUs have an LSTM of mixed precision.
+        with torch.autocast(clips.device.type, enabled=False):
+            start = self.start(exact(clips))[0] * valid
+            return start, self.end(start)[0] * valid
 
 
 class AttentiveReaders(nn.Module):
@@ -180,4 +183,4 @@ class BoundaryHead(nn.Sequential):
 
 def masked_logits(logits: Tensor, mask: Tensor) -> Tensor:
     """(B, L, 1) -> (B, L), as good as minus infinity outside the (B, L) bool mask."""
-    return logits.squeeze(-1).masked_fill(~mask, HIDDEN)
+    return exact(logits).squeeze(-1).masked_fill(~mask, HIDDEN)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sadetr.losses.boundaries import boundary_clips, extended_clips, highlight_loss, location_loss
-from sadetr.models.interface import Batch, Method, Output, Step
+from sadetr.models.interface import Batch, Length, Method, Output, Step
 from sadetr.models.vslnet.layers import (
     READERS,
     BoundaryHead,
@@ -69,6 +69,12 @@ class VSLNet(Method):
         clips = clips * highlight.unsqueeze(-1)
         start, end = self.readers(clips, mask)
         return predicted(self.start_head(start, clips, mask), self.end_head(end, clips, mask), highlight, mask)
+
+    @property
+    def extendable(self) -> frozenset[Length]:
+        """Convolutions read what is behind the last word and clip, unless it is masked."""
+        masked = self.settings.padding == "masked"
+        return frozenset({"clips", "tokens", "windows"} if masked else {"windows"})
 
     def objective(self, output: VSLNetOutput, batch: Batch) -> dict[str, Tensor]:
         """Start and end of the first window, and the highlight around it."""
