@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sadetr.data.batches import Split, TrainingEpochs
+from sadetr.data.query import Query
 from sadetr.errors import SadetrError, SettingsError
-from sadetr.evaluation.scorer import evaluate
+from sadetr.evaluation.moment_retrieval import FULL
+from sadetr.evaluation.scorer import GroundTruth, metrics_of
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.randomness import Streams
-from sadetr.settings import RunSettings, Selection
+from sadetr.settings import DatasetSettings, RunSettings, Selection
 from sadetr.training.checkpoint import Chosen, TrainingState, optimiser_tensors, restore_optimiser, snapshot
 from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings, gradient_norms, span_spread
 from sadetr.training.optimiser import make_optimiser
@@ -43,6 +45,7 @@ class Trainer:
         self._dataset = settings.dataset
         self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
         self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
+        self._truth = {name: ground_truth(split.queries, self._dataset) for name, split in self._validation.items()}
         self._streams = Streams(settings.seed)
         self._parameters = list(model.parameters())
         self._device = self._parameters[0].device
@@ -167,13 +170,13 @@ class Trainer:
         last = finished == self._settings.epochs
         if finished % self._settings.validate_every and not last:
             return {}
-        dataset, row, spreads = self._dataset, {}, {}
+        row, spreads = {}, {}
         for name, split in self._validation.items():
             observed = ObservedPredictions()
             ranking = self._settings.ranking
-            rows = predict(self._model, split, self._settings.batch_size, self._device, observed, ranking)
-            metrics = evaluate(rows, split.queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
-            row |= {f"{name}/{metric}": value for metric, value in metrics.items() if "/" not in metric}
+            predictions = predict(self._model, split, self._settings.batch_size, self._device, observed, ranking)
+            metrics = metrics_of(self._truth[name].score(predictions))
+            row |= {f"{name}/{metric}": value for metric, value in metrics.items()}
             self._warnings += self._standstill.after(name, observed, last)
             if self._is_diagnosed(epoch):
                 spreads[f"spread/{name}"] = observed.spread()
@@ -195,7 +198,12 @@ class Trainer:
             value = sum(values) / len(values)
             # The first of equally good epochs stays.
             if name not in state.chosen or value > state.chosen[name].value:
-                state.chosen[name] = Chosen(state.epoch, value, snapshot(self._model))
+                state.chosen[name] = Chosen(state.epoch, value, state.weights)
+
+
+def ground_truth(queries: Sequence[Query], dataset: DatasetSettings) -> GroundTruth:
+    """The labels of a selection split, for the metrics that checkpoints are selected by: those of all lengths."""
+    return GroundTruth(queries, highlights=dataset.highlights, clip_length=dataset.clip_length, ranges=(FULL,))
 
 
 def _check_metrics(rule: Selection, row: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from sadetr.data.labelling import labelled_in, left_out_of_scores, left_out_of_t
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, ResultsError
 from sadetr.evaluation.predictions import write_predictions
-from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
+from sadetr.files import atomic_path, atomic_write_text, raise_unwritable, remove_leftovers
 from sadetr.layout import RunFolder
 from sadetr.models.construction import make_method
 from sadetr.models.interface import Method
@@ -35,6 +35,7 @@ from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
 from sadetr.training.loop import Trainer
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import make_deterministic
+from sadetr.training.saving import BackgroundSaver
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def train(
             # A kill between the last output and this line leaves the state behind.
             _drop_state(run)
             return
+        remove_leftovers(folder)
         data = _read(settings, store, annotations)
         with claimed(settings.execution.device, allotted=gpus, share=share) as claim:
             make_deterministic(settings.execution.threads)
@@ -122,9 +124,14 @@ def _train(
         print(f"continuing after epoch {state.epoch} of {settings.training.epochs}", flush=True)
     trainer = Trainer(model, settings, data.training, data.splits, state)
     progress.write(run.path, _progress(settings, state, device))
-    for reached in trainer.epochs():
-        reached.save(run.state)
+
+    def saved(reached: TrainingState) -> None:
+        # Not before: an epoch that others hear of is one from which the training can go on.
         progress.write(run.path, _progress(settings, reached, device))
+
+    with BackgroundSaver(run.state, saved) as saver:
+        for reached in trainer.epochs():
+            saver.save(reached)
 
 
 def _progress(settings: RunSettings, state: TrainingState, device: torch.device) -> progress.Progress:
@@ -211,7 +218,8 @@ def _write_predictions(
     for same in names.values():
         model.load_state_dict(weights[same[0]])
         for split in settings.dataset.report_splits:
-            rows = predict(model, splits[split], training.batch_size, device, ranking=training.ranking)
+            predictions = predict(model, splits[split], training.batch_size, device, ranking=training.ranking)
+            rows = predictions.rows(splits[split].queries)
             for name in same:
                 write_predictions(run.prediction(name, split), rows)
 
