@@ -15,6 +15,7 @@ from sadetr.data.batches import Split, TrainingEpochs
 from sadetr.data.query import Query
 from sadetr.errors import SadetrError, SettingsError
 from sadetr.evaluation.moment_retrieval import FULL
+from sadetr.evaluation.prediction_arrays import PredictionArrays
 from sadetr.evaluation.scorer import GroundTruth, metrics_of
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.randomness import Streams
@@ -24,6 +25,9 @@ from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings,
 from sadetr.training.optimiser import make_optimiser
 from sadetr.training.prediction import predict
 from sadetr.training.schedule import learning_rate
+
+Predicted = dict[int, dict[str, PredictionArrays]]
+"""Epoch -> split -> what its validation predicted."""
 
 
 class DivergedError(SadetrError):
@@ -57,6 +61,9 @@ class Trainer:
         self._optimiser = make_optimiser(model, self._settings)
         self._standstill = StandstillWarnings()
         self._warnings: list[str] = []
+        self._latest: dict[str, PredictionArrays] = {}
+        self.predicted: Predicted = {}
+        """Of the chosen epochs and the last, as far as they were not predicted before an interruption."""
         self.state = state
         if state.epoch:
             model.load_state_dict(state.weights)
@@ -166,7 +173,7 @@ class Trainer:
 
     def _validate(self, epoch: int) -> dict[str, Any]:
         """Metrics on every selection split in every ``validate_every``-th epoch and in the last."""
-        finished, self._warnings = epoch + 1, []
+        finished, self._warnings, self._latest = epoch + 1, [], {}
         last = finished == self._settings.epochs
         if finished % self._settings.validate_every and not last:
             return {}
@@ -175,6 +182,7 @@ class Trainer:
             observed = ObservedPredictions()
             ranking = self._settings.ranking
             predictions = predict(self._model, split, self._settings.batch_size, self._device, observed, ranking)
+            self._latest[name] = predictions
             metrics = metrics_of(self._truth[name].score(predictions))
             row |= {f"{name}/{metric}": value for metric, value in metrics.items()}
             self._warnings += self._standstill.after(name, observed, last)
@@ -199,6 +207,9 @@ class Trainer:
             # The first of equally good epochs stays.
             if name not in state.chosen or value > state.chosen[name].value:
                 state.chosen[name] = Chosen(state.epoch, value, state.weights)
+        kept = {state.epoch, *(chosen.epoch for chosen in state.chosen.values())}
+        known = self.predicted | {state.epoch: self._latest}
+        self.predicted = {number: predictions for number, predictions in known.items() if number in kept}
 
 
 def ground_truth(queries: Sequence[Query], dataset: DatasetSettings) -> GroundTruth:

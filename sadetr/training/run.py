@@ -32,7 +32,7 @@ from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
 from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
-from sadetr.training.loop import Trainer
+from sadetr.training.loop import Predicted, Trainer
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.saving import BackgroundSaver
@@ -90,8 +90,8 @@ def train(
             make_deterministic(settings.execution.threads)
             model = _initialised(settings).to(claim.device)
             state = _load_state(run, _state_fingerprint(fingerprints, claim.device))
-            _train(run, settings, model, data, state, claim.device)
-            _finish(run, settings, model, data, state, fingerprints, claim)
+            predicted = _train(run, settings, model, data, state, claim.device)
+            _finish(run, settings, model, data, state, predicted, fingerprints, claim)
 
 
 def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Path]) -> Data:
@@ -114,7 +114,7 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
 
 def _train(
     run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState, device: torch.device
-) -> None:
+) -> Predicted:
     print(
         f"{settings.method}/{settings.variant} seed {settings.seed}: {_parameters(model):,} parameters, "
         f"{len(data.training):,} training queries",
@@ -132,6 +132,7 @@ def _train(
     with BackgroundSaver(run.state, saved) as saver:
         for reached in trainer.epochs():
             saver.save(reached)
+    return trainer.predicted
 
 
 def _progress(settings: RunSettings, state: TrainingState, device: torch.device) -> progress.Progress:
@@ -155,6 +156,7 @@ def _finish(
     model: Method,
     data: Data,
     state: TrainingState,
+    predicted: Predicted,
     fingerprints: dict[str, str],
     claim: Claim,
 ) -> None:
@@ -164,7 +166,7 @@ def _finish(
     epochs = {name: chosen.epoch for name, chosen in state.chosen.items()} | {"last": state.epoch}
     for name in settings.dataset.checkpoints:
         write_tensors(run.checkpoint(name), weights[name], {"epoch": str(epochs[name]), **fingerprints})
-    _write_predictions(run, settings, model, weights, epochs, data.splits, device)
+    _write_predictions(run, settings, model, weights, epochs, data.splits, predicted, device)
     atomic_write_text(run.config, settings.model_dump_json(indent=2) + "\n")
     with atomic_path(run.history) as temporary:
         pq.write_table(_history_table(state.history), temporary)
@@ -208,9 +210,10 @@ def _write_predictions(
     weights: dict[str, Weights],
     epochs: dict[str, int],
     splits: dict[str, Split],
+    predicted: Predicted,
     device: torch.device,
 ) -> None:
-    """Write predictions of every checkpoint on every reported split; checkpoints of one epoch predict once."""
+    """Write predictions of every checkpoint on every reported split; an epoch predicts once, also in its validation."""
     training = settings.training
     names: dict[int, list[str]] = {}
     for name in settings.dataset.checkpoints:
@@ -218,7 +221,9 @@ def _write_predictions(
     for same in names.values():
         model.load_state_dict(weights[same[0]])
         for split in settings.dataset.report_splits:
-            predictions = predict(model, splits[split], training.batch_size, device, ranking=training.ranking)
+            predictions = predicted.get(epochs[same[0]], {}).get(split)
+            if predictions is None:
+                predictions = predict(model, splits[split], training.batch_size, device, ranking=training.ranking)
             rows = predictions.rows(splits[split].queries)
             for name in same:
                 write_predictions(run.prediction(name, split), rows)

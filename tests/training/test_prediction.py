@@ -18,10 +18,13 @@ from sadetr.evaluation.predictions import read_predictions, write_predictions
 from sadetr.evaluation.scorer import evaluate, metrics_of
 from sadetr.models.interface import Output
 from sadetr.training import prediction
+from sadetr.training import run as run_module
 from sadetr.training.loop import ground_truth
 from sadetr.training.prediction import predict
 from tests.evaluation import reference
 from tests.evaluation.test_ranking import one_by_one
+from tests.training.conftest import provenance
+from tests.training.test_training import Interrupted, assert_same_run, interrupt
 
 CPU = torch.device("cpu")
 QUERIES = 23
@@ -207,3 +210,25 @@ def test_no_query_has_no_prediction():
     dataset = resolve("tacos", "sa_detr", "full", 0, "paper").dataset
     split = SplitOfRows([], np.array([], dtype=np.int64), dataset)
     assert predict(nn.Identity(), split, 4, CPU).rows([]) == []
+
+
+def test_a_finished_run_predicts_nothing_that_its_validations_predicted(workspace, finished, tmp_path, monkeypatch):
+    """The reported split that checkpoints are not selected on, once per epoch that is kept."""
+    made, kept = [], set(provenance(finished)["epochs"].values())
+
+    def counted(model, split, *arguments, **named):
+        made.append([query.qid for query in split.queries])
+        return predict(model, split, *arguments, **named)
+
+    monkeypatch.setattr(run_module, "predict", counted)
+    run = workspace.train(tmp_path / "run")
+    assert made == [[query.qid for query in workspace.split("test").queries]] * len(kept)
+    assert_same_run(run, finished)
+    # After an interruption none is there any more, and all are the same.
+    with monkeypatch.context() as patch:
+        interrupt(patch, run_module, "_finish", 1)
+        with pytest.raises(Interrupted):
+            workspace.train(tmp_path / "interrupted")
+    made.clear()
+    assert_same_run(workspace.train(tmp_path / "interrupted"), finished)
+    assert len(made) == 2 * len(kept)
