@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 # Benchmarks that need no data: on the processor alone; on any device, once or method by method.
 MEASURED := dag_overhead feature_store scorer
-ON_DEVICE := batch evaluation matching
+ON_DEVICE := batch evaluation matching saving
 BY_METHOD := memory training_step
 METHODS := $(basename $(notdir $(wildcard config/methods/*.yaml)))
 LINES := results/benchmarks

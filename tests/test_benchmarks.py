@@ -31,6 +31,7 @@ SELF_CONTAINED = {
     "feature_store": ["--queries", "6", "--batch", "2", "--batches", "1", "--clips", "10"],
     "matching": ["--repeats", "2", "--problems", "100"],
     "memory": ["--method", "vslnet", "--steps", "1"],
+    "saving": ["--method", "vslnet", "--repeats", "1"],
     "scorer": ["--largest", "2000"],
     "training_step": ["--method", "moment_detr", "--steps", "1"],
 }
@@ -47,7 +48,7 @@ def lines(script: str, *options: str) -> list[dict]:
 
 @pytest.mark.parametrize("script", SELF_CONTAINED)
 def test_a_script_without_data(script: str, tmp_path: Path) -> None:
-    folder = ["--folder", str(tmp_path)] if script in ("batch", "evaluation", "feature_store") else []
+    folder = ["--folder", str(tmp_path)] if script in ("batch", "evaluation", "feature_store", "saving") else []
     found = lines(script, *SELF_CONTAINED[script], *folder)
     assert {"device", "torch", "commit", "load_average"} <= found[-1].keys()
     assert len(found) == 1 or script in ("feature_store", "matching", "training_step")

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from sadetr.data.annotations import ANNOTATORS, Query, clip_count
 from sadetr.data.clip_labels import clip_labels
 from sadetr.errors import DataError
+from sadetr.evaluation.prediction_arrays import PredictionArrays
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 """Smallest annotator score of a positive clip."""
 _MINIMA = np.array(list(LEVELS.values()), dtype=np.int8)
-MAX_QUERIES, MAX_CLIPS = 512, 1 << 16
+MAX_QUERIES, MAX_CLIPS = 256, 1 << 16
 """Queries, and clips including padding, ranked at once: bounds the memory and keeps the arrays in the cache."""
 
 
@@ -30,35 +31,49 @@ class HighlightScores:
     """(levels, N) whether the top clip is positive for any annotator."""
 
 
-def score_highlights(
-    predictions: Sequence[Sequence[float]], queries: Sequence[Query], clip_length: float
-) -> HighlightScores:
-    """Score the predicted saliency of N queries.
+class HighlightTruth:
+    """The saliency labels of N queries, laid out once for scoring any number of predictions."""
 
-    Args:
-        predictions: per query one score per clip, at least one; too many are cut, missing ones count as 0.
-        queries: with saliency.
-        clip_length: seconds per clip of the predictions; labels that count longer clips hold for each clip in them.
+    def __init__(self, queries: Sequence[Query], clip_length: float) -> None:
+        """
+        Args:
+            queries: with saliency.
+            clip_length: seconds per clip of the predictions; labels that count longer clips hold for each clip in them.
 
-    Raises:
-        DataError: a prediction is empty or not finite, or the clips do not divide those of the labels.
-    """
-    if not all(predictions):
-        raise DataError("a query has no predicted saliency; give one score per clip")
-    lengths = np.array([clip_count(query.duration, clip_length) for query in queries])
-    labels = [clip_labels(query, clip_length) for query in queries]
-    relevant = np.array([len(clips) for clips, _ in labels])
-    precision = np.empty((len(LEVELS), len(queries), ANNOTATORS))
-    hit = np.empty((len(LEVELS), len(queries)), dtype=bool)
-    for block in _blocks(relevant, lengths):
-        clips, saliency = _padded([labels[index] for index in block], relevant[block])
-        scores = _scores([predictions[index] for index in block], lengths[block])
-        precision[:, block] = _average_precision(_step_ends(scores), clips, saliency)
-        # The top clip is sought among all predictions: one beyond the video is a miss, as no label is there.
-        top = np.array([predictions[index].index(max(predictions[index])) for index in block])
-        best = np.where(clips == top[:, None], saliency.max(axis=2), 0).max(axis=1)
-        hit[:, block] = best >= _MINIMA[:, None]
-    return HighlightScores(np.arange(len(queries)), precision, hit)
+        Raises:
+            DataError: the clips do not divide those of the labels.
+        """
+        self._lengths = np.array([clip_count(query.duration, clip_length) for query in queries], dtype=np.int64)
+        labels = [clip_labels(query, clip_length) for query in queries]
+        relevant = np.array([len(clips) for clips, _ in labels], dtype=np.int64)
+        self._blocks = [
+            (block, *_padded([labels[index] for index in block], relevant[block]))
+            for block in _blocks(relevant, self._lengths)
+        ]
+
+    def score(self, predictions: PredictionArrays) -> HighlightScores:
+        """Score the predicted saliency of the N queries: too many scores are cut, missing ones count as 0.
+
+        Raises:
+            DataError: a query has no saliency, or some that is not finite.
+        """
+        counts, count = predictions.saliency_counts, len(self._lengths)
+        if not counts.all():
+            raise DataError("a query has no predicted saliency; give one score per clip")
+        if not np.isfinite(predictions.saliency).all():
+            raise DataError("a saliency score is NaN or infinite; check whether the model has diverged")
+        starts = np.cumsum(counts) - counts
+        precision = np.empty((len(LEVELS), count, ANNOTATORS))
+        hit = np.empty((len(LEVELS), count), dtype=bool)
+        for block, clips, saliency in self._blocks:
+            scores = _rectangle(predictions.saliency, starts[block], counts[block])
+            # The top clip is sought among all predictions: one beyond the video is a miss, as no label is there.
+            top = scores.argmax(axis=1)
+            best = np.where(clips == top[:, None], saliency.max(axis=2), 0).max(axis=1)
+            hit[:, block] = best >= _MINIMA[:, None]
+            scores = _fitted(scores, counts[block], self._lengths[block])
+            precision[:, block] = _average_precision(_step_ends(scores), clips, saliency)
+        return HighlightScores(np.arange(count), precision, hit)
 
 
 def _blocks(relevant: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -85,16 +100,21 @@ def _padded(
     return clips, saliency
 
 
-def _scores(predictions: Sequence[Sequence[float]], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n, L) scores per clip, 0 where the prediction is too short, -inf beyond the video."""
-    kept = [prediction[:length] for prediction, length in zip(predictions, lengths.tolist(), strict=True)]
-    flat = np.fromiter(itertools.chain.from_iterable(kept), dtype=np.float64)
-    if not np.isfinite(flat).all():
-        raise DataError("a saliency score is NaN or infinite; check whether the model has diverged")
+def _rectangle(flat: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n, longest) the ``counts`` values from each of the ``starts`` on, -inf behind them."""
+    columns = np.arange(counts.max())
+    there = columns < counts[:, None]
+    return np.where(there, flat[np.where(there, starts[:, None] + columns, 0)], -np.inf)
+
+
+def _fitted(scores: NDArray[np.float64], counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n, L) scores per clip of the videos, 0 where the prediction is too short, -inf beyond the video."""
     clips = np.arange(lengths.max())
-    scores = np.where(clips < lengths[:, None], 0.0, -np.inf)
-    scores[clips < np.array([len(prediction) for prediction in kept])[:, None]] = flat
-    return scores
+    fitted = np.where(clips < lengths[:, None], 0.0, -np.inf)
+    there = clips < np.minimum(counts, lengths)[:, None]
+    width = min(scores.shape[1], len(clips))
+    np.copyto(fitted[:, :width], scores[:, :width], where=there[:, :width])
+    return fitted
 
 
 def _step_ends(scores: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -120,17 +140,30 @@ def _average_precision(
     relevant clips can be the highest. Steps are told apart by counts of positives: their float32 recalls differ
     whenever the counts do, as long as a video has fewer than 2**23 clips.
     """
+    beyond = ends.shape[1]
     ends = np.take_along_axis(ends, clips, axis=1)
     order = np.argsort(ends, axis=1)
     ends = np.take_along_axis(ends, order, axis=1)
-    # Ranks go first: running sums then work on contiguous rows.
-    labels = np.take_along_axis(saliency, order[..., None], axis=1).swapaxes(0, 1)[..., None] >= _MINIMA
-    positives = np.cumsum(labels, axis=0, dtype=np.float64)
     last = np.ones(ends.shape, dtype=bool)
     last[:, :-1] = ends[:, 1:] != ends[:, :-1]
-    reached = np.where(last.T[..., None, None], positives, 0.0)
-    envelope = np.maximum.accumulate((reached / ends.T[..., None, None])[::-1], axis=0)[::-1]
-    reached = np.maximum.accumulate(reached, axis=0)
-    adds = np.diff(reached, axis=0, prepend=0.0) > 0
+    # Ranks go first and queries last: running sums and everything else then work on long contiguous rows.
+    ranked = np.take_along_axis(saliency, order[..., None], axis=1).transpose(1, 2, 0)
+    labels = np.ascontiguousarray(ranked)[:, None] >= _MINIMA[:, None, None]
+    positives = _accumulated(np.add, labels.astype(np.float64))
+    # Within a step only its last clip has a precision.
+    precision = positives / np.where(last, ends, np.inf).T[:, None, None]
+    envelope = _accumulated(np.maximum, precision[::-1])[::-1]
+    adds = labels
+    tied = ~(last | (ends == beyond)).all(axis=1)
+    if tied.any():
+        reached = np.where(last[tied].T[:, None, None], positives[..., tied], 0.0)
+        adds[..., tied] = np.diff(_accumulated(np.maximum, reached), axis=0, prepend=0.0) > 0
     total = np.where(adds, envelope, 0.0).sum(axis=0)
-    return (total / np.maximum(adds.sum(axis=0), 1)).transpose(2, 0, 1)
+    return (total / np.maximum(adds.sum(axis=0), 1)).swapaxes(1, 2)
+
+
+def _accumulated(function: np.ufunc, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``function.accumulate`` along the first axis, in place: row by row, which is several times as fast."""
+    for before, row in itertools.pairwise(values):
+        function(before, row, out=row)
+    return values

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.errors import DataError
+from sadetr.evaluation.prediction_arrays import PredictionArrays
 
 # Rounded, because 0.3 + 12 * 0.05 is not the float 0.9 and ties at a threshold are common.
 RECALL_THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(14))
@@ -55,48 +56,78 @@ def hull_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray
     return np.divide(overlap, hull, out=np.zeros_like(overlap), where=hull > 0)
 
 
-def score_moments(
-    predictions: Sequence[Sequence[Sequence[float]]], targets: Sequence[NDArray[np.float64]]
-) -> dict[str, RangeScores]:
-    """Score the predicted windows of N queries.
+class MomentTruth:
+    """The ground-truth windows of N queries, laid out once for scoring any number of predictions."""
 
-    Args:
-        predictions: per query its windows [start s, end s, score] in file order.
-        targets: per query its ground-truth windows (n, 2) in seconds.
+    def __init__(self, targets: Sequence[NDArray[np.float64]], ranges: Sequence[str] = RANGES) -> None:
+        """
+        Args:
+            targets: per query its ground-truth windows (n, 2) in seconds.
+            ranges: which of RANGES are scored.
+        """
+        owners = np.repeat(np.arange(len(targets)), [len(target) for target in targets])
+        windows = np.concatenate([np.empty((0, 2)), *targets])
+        lengths = windows[:, 1] - windows[:, 0]
+        self._ranges: dict[str, tuple[NDArray[np.int64], list[_Group]]] = {}
+        for name in ranges:
+            low, high = LENGTH_RANGES.get(name, (-np.inf, np.inf))
+            inside = np.flatnonzero((low < lengths) & (lengths <= high))
+            queries, starts, sizes = np.unique(owners[inside], return_index=True, return_counts=True)
+            groups = [_group(rows, windows[inside], starts, sizes) for rows in _by_magnitude(sizes)]
+            self._ranges[name] = queries, groups
 
-    Returns:
-        ``full`` and each of LENGTH_RANGES.
+    def score(self, predictions: PredictionArrays) -> dict[str, RangeScores]:
+        """Score the predicted windows of the N queries, range by range.
 
-    Raises:
-        DataError: a predicted number is not finite, or a window ends before its start.
-    """
-    windows, counts = _pad(predictions)
-    first = windows[:, 0, :2].copy()
-    windows = _ranked(windows, counts)
-    owners = np.repeat(np.arange(len(targets)), [len(target) for target in targets])
-    truth = np.concatenate([np.empty((0, 2)), *targets])
-    iou = pairwise_iou(windows[owners, :, :2], truth[:, None])
-    first_iou = pairwise_iou(first[owners], truth)
-    lengths = truth[:, 1] - truth[:, 0]
-    scores = {}
-    for name in RANGES:
-        low, high = LENGTH_RANGES.get(name, (-np.inf, np.inf))
-        inside = np.flatnonzero((low < lengths) & (lengths <= high))
-        queries, starts, sizes = np.unique(owners[inside], return_index=True, return_counts=True)
-        best = np.empty(len(queries))
-        precision = np.empty((len(queries), len(PRECISION_THRESHOLDS)))
-        # Queries with about as many windows go together, so that little is spent on padding.
-        for rows in _by_magnitude(sizes):
-            columns = np.arange(sizes[rows].max())
-            valid = columns < sizes[rows, None]
-            index = inside[np.where(valid, starts[rows, None] + columns, 0)]
-            choice = np.argmax(np.where(valid, first_iou[index], -1.0), axis=1)
-            chosen = truth[index[np.arange(len(rows)), choice]]
-            best[rows] = hull_iou(first[queries[rows]], chosen)
-            overlaps = np.where(valid[:, None], iou[index].transpose(0, 2, 1), 0.0)
-            precision[rows] = average_precision(overlaps, sizes[rows])
-        scores[name] = RangeScores(queries, best, precision, counts[queries] > 0)
-    return scores
+        Raises:
+            DataError: a predicted number is not finite, or a window ends before its start.
+        """
+        windows, counts = predictions.leading_windows(MAX_PREDICTIONS), predictions.window_counts
+        if not np.isfinite(windows).all():
+            raise DataError("a predicted window holds NaN or an infinite number; check whether the model has diverged")
+        if (windows[..., 0] > windows[..., 1]).any():
+            raise DataError("a predicted window ends before its start; write windows as [start, end, score]")
+        first, ranked = windows[:, 0, :2], _ranked(windows, counts)[..., :2]
+        scores = {}
+        for name, (queries, groups) in self._ranges.items():
+            best = np.empty(len(queries))
+            precision = np.empty((len(queries), len(PRECISION_THRESHOLDS)))
+            for group in groups:
+                chosen = queries[group.rows]
+                best[group.rows] = _best_iou(first[chosen], group)
+                iou = pairwise_iou(ranked[chosen, :, None], group.windows[:, None])
+                precision[group.rows] = average_precision(np.where(group.valid[:, None], iou, 0.0), group.sizes)
+            scores[name] = RangeScores(queries, best, precision, counts[queries] > 0)
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """M queries with about as many ground-truth windows, so that little is spent on padding."""
+
+    rows: NDArray[np.int64]
+    """(M,) their places among the queries of the range."""
+    windows: NDArray[np.float64]
+    """(M, G, 2)."""
+    valid: NDArray[np.bool_]
+    """(M, G) False where there is padding."""
+    sizes: NDArray[np.int64]
+    """(M,) number of windows."""
+
+
+def _group(
+    rows: NDArray[np.int64], windows: NDArray[np.float64], starts: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> _Group:
+    """Those of the queries ``rows``, whose windows begin at ``starts``."""
+    columns = np.arange(sizes[rows].max())
+    valid = columns < sizes[rows, None]
+    return _Group(rows, windows[np.where(valid, starts[rows, None] + columns, 0)], valid, sizes[rows])
+
+
+def _best_iou(first: NDArray[np.float64], group: _Group) -> NDArray[np.float64]:
+    """(M,) IoU of the first predicted windows (M, 2) with the ground-truth window that they overlap best."""
+    overlaps = np.where(group.valid, pairwise_iou(first[:, None], group.windows), -1.0)
+    return hull_iou(first, group.windows[np.arange(len(first)), np.argmax(overlaps, axis=1)])
 
 
 def average_precision(iou: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -109,41 +140,28 @@ def average_precision(iou: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDA
     Returns:
         (M, T) area under precision over recall, precision being the highest at the same or a higher recall.
     """
-    thresholds = np.array(PRECISION_THRESHOLDS)
-    # Equal overlaps go to the later window: reversed, that is the first maximum.
-    iou = iou[:, :, ::-1]
-    free = np.ones((len(iou), len(thresholds), iou.shape[2]), dtype=bool)
-    matched = np.zeros((iou.shape[1], len(iou), len(thresholds)), dtype=bool)
-    slots = np.arange(iou.shape[2])
-    for rank in range(iou.shape[1]):
-        overlap = iou[:, rank, None, :]
-        candidates = np.where(free & (overlap >= thresholds[:, None]), overlap, 0.0)
-        choice = np.argmax(candidates, axis=2)
-        matched[rank] = candidates.max(axis=2) > 0
-        free &= ~((slots == choice[..., None]) & matched[rank][..., None])
+    thresholds = np.array(PRECISION_THRESHOLDS)[:, None, None]
+    # Queries go last: all that follows works on long contiguous rows. Equal overlaps go to the later window: reversed,
+    # that is the first maximum.
+    iou = np.ascontiguousarray(iou[:, :, ::-1].transpose(1, 2, 0))
+    ranks, windows, queries = iou.shape
+    free = np.ones((len(thresholds), windows, queries), dtype=bool)
+    matched = np.zeros((ranks, len(thresholds), queries), dtype=bool)
+    for overlap, found in zip(iou, matched, strict=True):
+        candidates = np.where(free & (overlap >= thresholds), overlap, 0.0)
+        best = candidates.max(axis=1)
+        np.greater(best, 0, out=found)
+        taken = (candidates == best[:, None]) & found[:, None]
+        if windows > 1:
+            taken &= np.cumsum(taken, axis=1) == 1
+        free &= ~taken
     positives = np.cumsum(matched, axis=0)
-    ranks = np.arange(1, len(matched) + 1)[:, None, None]
-    envelope = np.maximum.accumulate((positives / ranks)[::-1], axis=0)[::-1]
-    recall = positives / sizes[:, None]
-    gains = np.diff(recall, axis=0, prepend=0.0)
-    area = np.zeros(recall.shape[1:])
+    envelope = np.maximum.accumulate((positives / np.arange(1, ranks + 1)[:, None, None])[::-1], axis=0)[::-1]
+    gains = np.diff(positives / sizes, axis=0, prepend=0.0)
+    area = np.zeros(matched.shape[1:])
     for gain, precision in zip(gains, envelope, strict=True):
         area += gain * precision
-    return area
-
-
-def _pad(predictions: Sequence[Sequence[Sequence[float]]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(N, 10, 3) the first windows of each query, zeros behind them, and how many there are, (N,)."""
-    kept = [windows[:MAX_PREDICTIONS] for windows in predictions]
-    counts = np.array([len(windows) for windows in kept], dtype=np.int64)
-    padded = np.zeros((len(kept), MAX_PREDICTIONS, 3))
-    flat = np.array([window for windows in kept for window in windows], dtype=np.float64).reshape(-1, 3)
-    if not np.isfinite(flat).all():
-        raise DataError("a predicted window holds NaN or an infinite number; check whether the model has diverged")
-    if (flat[:, 0] > flat[:, 1]).any():
-        raise DataError("a predicted window ends before its start; write windows as [start, end, score]")
-    padded[np.arange(MAX_PREDICTIONS) < counts[:, None]] = flat
-    return padded, counts
+    return area.T
 
 
 def _ranked(windows: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -9,9 +9,10 @@ from sadetr.evaluation.postprocess import DECIMALS
 from sadetr.training_settings import GaussianSuppression, HardSuppression, Ranking, ScoreRanking
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
-def rerank(windows: Array, ranking: Ranking) -> list[Array]:
+def rerank(windows: Array, ranking: Ranking) -> tuple[Array, Mask]:
     """Suppress what overlaps better windows, as the run's settings say; greedy, all queries side by side.
 
     Again and again the best window left is taken (the first of equal ones), and those left that overlap it by an IoU
@@ -24,14 +25,15 @@ def rerank(windows: Array, ranking: Ranking) -> list[Array]:
         ranking: what is suppressed, and how many are kept.
 
     Returns:
-        Per query (n, 3) windows by descending score, n <= N; decayed scores with four decimals.
+        (B, n, 3) windows by descending score, n <= N, decayed scores with four decimals; and (B, n) which of these are
+        kept: not all queries keep as many.
 
     Raises:
         SettingsError: a score is negative, where scores are to be lowered by multiplication.
     """
     left = windows[..., 2] != -np.inf
     if isinstance(ranking, ScoreRanking):
-        return [query[candidates][: ranking.kept] for query, candidates in zip(windows, left, strict=True)]
+        return windows[:, : ranking.kept], left[:, : ranking.kept]
     if not isinstance(ranking, HardSuppression) and (windows[left, 2] < 0).any():
         raise SettingsError(
             f"training.ranking: kind {ranking.kind!r} lowers scores by multiplying them, which raises the method's "
@@ -53,8 +55,7 @@ def rerank(windows: Array, ranking: Ranking) -> list[Array]:
             scores = np.where(overlapping, scores * _decay(iou, ranking), scores)
         if not left.any():
             break
-    ranked = np.round(np.stack(taken, axis=1), DECIMALS)
-    return [query[kept] for query, kept in zip(ranked, np.stack(found, axis=1), strict=True)]
+    return np.round(np.stack(taken, axis=1), DECIMALS), np.stack(found, axis=1)
 
 
 def _decay(iou: Array, ranking: Ranking) -> Array:

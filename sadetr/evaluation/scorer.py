@@ -1,32 +1,31 @@
 """All metrics of a prediction file: percent, unrounded, from the contributions of its queries (docs/metrics.md)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.data.annotations import Query
 from sadetr.errors import DataError
-from sadetr.evaluation.highlight_detection import LEVELS, HighlightScores, score_highlights
+from sadetr.evaluation.highlight_detection import LEVELS, HighlightScores, HighlightTruth
 from sadetr.evaluation.moment_retrieval import (
     FULL,
     PRECISION_THRESHOLDS,
     RANGES,
     RECALL_THRESHOLDS,
+    MomentTruth,
     RangeScores,
-    score_moments,
 )
-from sadetr.evaluation.predictions import SALIENCY, WINDOWS, align
+from sadetr.evaluation.prediction_arrays import PredictionArrays
+from sadetr.evaluation.predictions import align
 from sadetr.settings import DatasetSettings
 
 CHUNK = 8192
 """Queries scored at once: bounds the memory for intermediate arrays."""
 REPORTED_LEVEL = "VeryGood"
 """Level of the plain names HD_mAP and HIT@1, as in the field's tables."""
-
-_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +70,68 @@ def score(
     """
     if not queries:
         raise DataError("there are no annotations to score against")
-    return _contributions(align(predictions, queries), queries, highlights, clip_length)
+    rated = _highlight_truths(queries, clip_length) if highlights else None
+    return _scores(PredictionArrays.of_rows(align(predictions, queries)), _moment_truths(queries, RANGES), rated)
 
 
-def _contributions(
-    rows: Sequence[Mapping[str, Any]], queries: Sequence[Query], highlights: bool, clip_length: float
-) -> Scores:
-    def moments(chosen: Sequence[int]) -> dict[str, RangeScores]:
-        return score_moments([rows[i][WINDOWS] for i in chosen], [queries[i].windows for i in chosen])
+class GroundTruth:
+    """The labels of one split, laid out once to score what is predicted for it again and again."""
 
-    def saliency(chosen: Sequence[int]) -> HighlightScores:
-        return score_highlights([rows[i][SALIENCY] for i in chosen], [queries[i] for i in chosen], clip_length)
+    def __init__(
+        self, queries: Sequence[Query], *, highlights: bool, clip_length: float, ranges: Sequence[str] = RANGES
+    ) -> None:
+        """As for :func:`evaluate`; ``ranges`` are the length ranges whose metrics are wanted."""
+        self._moments = list(_moment_truths(queries, ranges))
+        self._highlights = list(_highlight_truths(queries, clip_length)) if highlights else None
 
+    def score(self, predictions: PredictionArrays) -> Scores:
+        """What :func:`score` gives for the rows of ``predictions``, which are in the order of the annotations.
+
+        Raises:
+            DataError: a number is not finite.
+        """
+        return _scores(predictions, self._moments, self._highlights)
+
+
+_Indices = NDArray[np.int64]
+
+
+def _moment_truths(queries: Sequence[Query], ranges: Sequence[str]) -> Iterator[tuple[_Indices, MomentTruth]]:
+    """Queries with windows, CHUNK at a time, and their windows."""
     labelled = [i for i, query in enumerate(queries) if query.windows is not None and len(query.windows)]
-    parts = _in_chunks(moments, labelled)
-    joined = {name: _join([part[name] for part in parts], labelled) for name in RANGES}
-    rated = [i for i, query in enumerate(queries) if query.saliency is not None]
-    found = _join_highlights(_in_chunks(saliency, rated), rated) if highlights else None
-    return Scores(len(queries), joined, found)
+    for chosen in _chunks(labelled):
+        yield chosen, MomentTruth([queries[i].windows for i in chosen], ranges)
+
+
+def _highlight_truths(queries: Sequence[Query], clip_length: float) -> Iterator[tuple[_Indices, HighlightTruth]]:
+    """Queries with saliency, CHUNK at a time, and their labels."""
+    for chosen in _chunks([i for i, query in enumerate(queries) if query.saliency is not None]):
+        yield chosen, HighlightTruth([queries[i] for i in chosen], clip_length)
+
+
+def _chunks(chosen: Sequence[int]) -> Iterator[_Indices]:
+    """Indices, CHUNK at a time; of none at all once."""
+    for start in range(0, max(1, len(chosen)), CHUNK):
+        yield np.array(chosen[start : start + CHUNK], dtype=np.int64)
+
+
+def _scores(
+    predictions: PredictionArrays,
+    moments: Iterable[tuple[_Indices, MomentTruth]],
+    highlights: Iterable[tuple[_Indices, HighlightTruth]] | None,
+) -> Scores:
+    parts = [(chosen, truth.score(predictions.take(chosen))) for chosen, truth in moments]
+    found = {name: _join([(chosen, scores[name]) for chosen, scores in parts]) for name in parts[0][1]}
+    rated = None
+    if highlights is not None:
+        rated = _join_highlights([(chosen, truth.score(predictions.take(chosen))) for chosen, truth in highlights])
+    return Scores(len(predictions), found, rated)
 
 
 def metric_names(highlights: bool) -> tuple[str, ...]:
     """Names of all metrics that :func:`evaluate` gives, with or without highlight detection."""
-    return tuple(metrics_of(_contributions([], [], highlights, clip_length=1.0)))
+    truth = GroundTruth([], highlights=highlights, clip_length=1.0)
+    return tuple(metrics_of(truth.score(PredictionArrays.of_rows([]))))
 
 
 def unknown_metrics(dataset: DatasetSettings) -> Iterator[str]:
@@ -142,30 +180,19 @@ def _moment_metrics(scores: RangeScores) -> dict[str, float | None]:
     return metrics
 
 
-def _in_chunks(function: Callable[[Sequence[int]], _Part], chosen: Sequence[int]) -> list[_Part]:
-    """``function`` of the indices, CHUNK at a time; of none at all once."""
-    starts = range(0, len(chosen), CHUNK) if chosen else (0,)
-    return [function(chosen[start : start + CHUNK]) for start in starts]
-
-
-def _join(parts: Sequence[RangeScores], labelled: Sequence[int]) -> RangeScores:
+def _join(parts: Sequence[tuple[_Indices, RangeScores]]) -> RangeScores:
+    """Scores of all chunks; each counts its queries from 0."""
     return RangeScores(
-        _indices(parts, labelled),
-        np.concatenate([part.iou for part in parts]),
-        np.concatenate([part.precision for part in parts]),
-        np.concatenate([part.predicted for part in parts]),
+        np.concatenate([chosen[part.queries] for chosen, part in parts]),
+        np.concatenate([part.iou for _, part in parts]),
+        np.concatenate([part.precision for _, part in parts]),
+        np.concatenate([part.predicted for _, part in parts]),
     )
 
 
-def _join_highlights(parts: Sequence[HighlightScores], labelled: Sequence[int]) -> HighlightScores:
+def _join_highlights(parts: Sequence[tuple[_Indices, HighlightScores]]) -> HighlightScores:
     return HighlightScores(
-        _indices(parts, labelled),
-        np.concatenate([part.precision for part in parts], axis=1),
-        np.concatenate([part.hit for part in parts], axis=1),
+        np.concatenate([chosen[part.queries] for chosen, part in parts]),
+        np.concatenate([part.precision for _, part in parts], axis=1),
+        np.concatenate([part.hit for _, part in parts], axis=1),
     )
-
-
-def _indices(parts: Sequence[RangeScores | HighlightScores], labelled: Sequence[int]) -> NDArray[np.int64]:
-    """Index in the annotations of every scored query: parts count from 0 among the labelled ones of their chunk."""
-    places = np.concatenate([part.queries + index * CHUNK for index, part in enumerate(parts)])
-    return np.array(labelled, dtype=np.int64)[places]

@@ -107,7 +107,7 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
         found = inspect(model, batch)
     scores = _array(found.output.scores[place])
     spans = _array(found.output.spans[place])
-    (windows,) = decoded_windows(
+    windows, kept = decoded_windows(
         spans[None], scores[None], [query.duration], dataset.postprocess, settings.training.ranking
     )
     order = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()]
@@ -118,7 +118,7 @@ def inspect_query(run: RunId, layout: Layout, qid: str, checkpoint: str = "best"
         split=split,
         query=query,
         clip_length=dataset.clip_length_in(query.duration, clips),
-        windows=windows,
+        windows=windows[kept],
         saliency=_array(found.output.saliency[place, :clips]),
         order=order,
         scores=scores[order],

@@ -129,8 +129,10 @@ class Predictor:
         ]
         split = Split(queries, store, settings.dataset)
         # One at a time: some published networks let the members of a batch influence each other.
-        rows = predict(self._network.model, split, 1, self._options.device, ranking=settings.training.ranking)
-        found = [_found(piece, row) for row, piece in zip(rows, [*pieces] * len(sentences), strict=True)]
+        predictions = predict(self._network.model, split, 1, self._options.device, ranking=settings.training.ranking)
+        windows = np.split(predictions.windows, np.cumsum(predictions.window_counts)[:-1])
+        saliency = np.split(predictions.saliency, np.cumsum(predictions.saliency_counts)[:-1])
+        found = [*map(Found, [*pieces] * len(sentences), windows, saliency)]
         return [found[first : first + len(pieces)] for first in range(0, len(found), len(pieces))]
 
     def _answer(
@@ -178,8 +180,3 @@ def _of_run(run: RunId, layout: Layout, checkpoint: str) -> tuple[Network, dict[
     path = layout.store(run.setting)
     network = run_predictor(run, layout, checkpoint, partial(FeatureStore.open, path))
     return network, network.open_store().manifest.get("extracted", {}) if path.exists() else {}
-
-
-def _found(piece: Piece, row: dict[str, Any]) -> Found:
-    windows = np.array(row["pred_relevant_windows"], dtype=np.float64).reshape(-1, 3)
-    return Found(piece, windows, np.array(row["pred_saliency_scores"], dtype=np.float64))

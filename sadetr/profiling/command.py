@@ -163,12 +163,11 @@ def _report(
 
 
 def epoch_seconds(rows: list[PartRow], work: Work) -> dict[str, float]:
-    """What an epoch of the run takes, scaled up from the measured one."""
+    """What an epoch of the run takes, scaled up from the measured one; its state is written beside the next one."""
     factors = {
         "training": work.epoch_steps,
         "validation": work.epoch_queries / work.measured_queries,
         "snapshot": 1,
-        "saving": 1,
     }
     return {row.path: row.milliseconds / 1000 * factors[row.path] for row in rows if row.path in factors}
 

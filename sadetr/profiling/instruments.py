@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from sadetr.data.batches import Split, TrainingEpochs
+from sadetr.evaluation.scorer import GroundTruth
 from sadetr.models.interface import Batch, Method
 from sadetr.profiling.parts import Parts
 from sadetr.training import loop
@@ -34,7 +35,8 @@ WATCHED: tuple[tuple[Any, str, str], ...] = (
     (torch.Tensor, "backward", "backward"),
     (torch.nn.utils, "clip_grad_norm_", "clipping"),
     (loop, "predict", "prediction"),
-    (loop, "evaluate", "scoring"),
+    (GroundTruth, "score", "scoring"),
+    (loop, "metrics_of", "scoring"),
 )
 """Owner, attribute, part."""
 LOSSES, MATCHING = "sadetr.losses", "matching"

@@ -16,8 +16,9 @@ from sadetr.configuration import ScaleSettings, resolve_dataset
 from sadetr.data.annotations import SCORES, Query, read_annotations
 from sadetr.data.clip_labels import clip_count, clip_labels
 from sadetr.errors import ResultsError, SettingsError
-from sadetr.evaluation.moment_retrieval import FULL, hull_iou, score_moments
+from sadetr.evaluation.moment_retrieval import FULL, hull_iou
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, align, read_predictions
+from sadetr.evaluation.scorer import score
 from sadetr.evaluation.units import read_foreign_predictions
 from sadetr.experiments import Experiment, Row
 from sadetr.reporting.queries import find_query
@@ -126,10 +127,9 @@ def default_choice(predictions: Rows, queries: Sequence[Query], label: str) -> d
     Queries without labels have no IoU and are passed over; where none has labels, the places are those of the file's
     order. In a small split two places may fall on one query: it keeps the first.
     """
-    labelled = [index for index, query in enumerate(queries) if query.windows is not None]
-    windows = [predictions[index][WINDOWS] for index in labelled]
-    iou = score_moments(windows, [queries[index].windows for index in labelled])[FULL].iou
-    order = np.array(labelled)[np.argsort(iou, kind="stable")] if labelled else np.arange(len(queries))
+    scores = score(predictions, queries, highlights=False, clip_length=1.0).moments[FULL]
+    labelled = len(scores.queries) > 0
+    order = scores.queries[np.argsort(scores.iou, kind="stable")] if labelled else np.arange(len(queries))
     chosen: dict[int, str] = {}
     for name, quantile in QUANTILES.items():
         reason = f"{name} IoU of {label}" if labelled else "no labels"

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors
 import safetensors.torch
@@ -13,14 +16,17 @@ from torch import Tensor, nn
 
 from sadetr.disguise import SAFETENSORS, disguise
 from sadetr.errors import ResultsError
-from sadetr.files import atomic_write_bytes
+from sadetr.files import atomic_path, synchronise
 
 Weights = dict[str, Tensor]
 
 
 @dataclass
 class Chosen:
-    """The best epoch of a selection rule: the first one with the highest value."""
+    """The best epoch of a selection rule: the first one with the highest value.
+
+    Several rules, and the last epoch, may have the same weights: one dictionary, of which there is one copy.
+    """
 
     epoch: int
     value: float
@@ -47,10 +53,15 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write the state in one step."""
-        parts = self._parts().items()
-        tensors = {f"{part}.{name}": value for part, content in parts for name, value in content.items()}
+        # By identity: what several have in common is written once, under the name of the first.
+        shared = {id(content): part for part, content in reversed(self._parts().items())}
+        parts = {part: content for part, content in self._parts().items() if shared[id(content)] == part}
+        tensors = {f"{part}.{name}": value for part, content in parts.items() for name, value in content.items()}
         values = {name: getattr(self, name) for name in self._VALUES}
-        chosen = {name: {"epoch": chosen.epoch, "value": chosen.value} for name, chosen in self.chosen.items()}
+        chosen = {
+            name: {"epoch": chosen.epoch, "value": chosen.value, "weights": shared[id(chosen.weights)]}
+            for name, chosen in self.chosen.items()
+        }
         write_tensors(path, tensors, {"state": json.dumps(values), "chosen": json.dumps(chosen)})
 
     @classmethod
@@ -63,14 +74,21 @@ class TrainingState:
         tensors, metadata = read_tensors(path)
         try:
             state = cls(**json.loads(metadata["state"]))
-            state.chosen = {name: Chosen(**values) for name, values in json.loads(metadata["chosen"]).items()}
+            chosen = json.loads(metadata["chosen"])
+            state.chosen = {name: Chosen(values["epoch"], values["value"]) for name, values in chosen.items()}
             parts = state._parts()
             for name, value in tensors.items():
                 part, _, key = name.partition(".")
                 parts[part][key] = value
+            for name, values in chosen.items():
+                state.chosen[name].weights = parts[values["weights"]]
         except (KeyError, TypeError, ValueError) as error:
             raise ResultsError(f"{path}: not a training state ({error})") from error
         return state
+
+    def frozen(self) -> Self:
+        """The state as it is now, whatever the training does to its own; tensors are replaced and never written to."""
+        return replace(self, history=[*self.history], chosen=dict(self.chosen))
 
     def _parts(self) -> dict[str, Weights]:
         """The tensors by the prefix that they have in the file."""
@@ -80,16 +98,29 @@ class TrainingState:
 
 def snapshot(module: nn.Module) -> Weights:
     """Copy of the weights on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+    return _copied(module.state_dict())
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, module: nn.Module) -> Weights:
     """Optimiser state by parameter name: ``<parameter>/<quantity>``."""
-    return {
-        f"{name}/{key}": value.detach().cpu().clone()
-        for name, parameter in module.named_parameters()
-        for key, value in optimiser.state[parameter].items()
-    }
+    return _copied(
+        {
+            f"{name}/{key}": value
+            for name, parameter in module.named_parameters()
+            for key, value in optimiser.state[parameter].items()
+        }
+    )
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> Weights:
+    """Copies on the CPU, whole when this returns; a GPU sends all of them to pinned memory before it is waited for."""
+    copies = {}
+    for name, value in tensors.items():
+        copy = torch.empty_like(value, device="cpu", requires_grad=False, pin_memory=value.is_cuda)
+        copies[name] = copy.copy_(value.detach(), non_blocking=True)
+    if any(value.is_cuda for value in tensors.values()):
+        torch.cuda.synchronize()
+    return copies
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, module: nn.Module, tensors: Weights) -> None:
@@ -106,7 +137,23 @@ def write_tensors(path: Path, tensors: Weights, metadata: dict[str, str]) -> Non
     """Write a safetensors file in one step."""
     content = {name: value.contiguous() for name, value in tensors.items()}
     # One entry, as the format does not keep the order of several: equal content, equal bytes.
-    atomic_write_bytes(path, safetensors.torch.save(content, {"metadata": json.dumps(metadata, sort_keys=True)}))
+    entry = {"metadata": json.dumps(metadata, sort_keys=True)}
+    with atomic_path(path) as temporary, _folder_beside(path) as folder:
+        # The tensors go from where they are to the file. The library may write to a name of its own in its folder, and
+        # gives the file a mode of its own.
+        written = Path(folder) / path.name
+        temporary.touch()
+        try:
+            safetensors.torch.save_file(content, written, entry)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
+        written.chmod(temporary.stat().st_mode)
+        synchronise(written)
+        os.replace(written, temporary)
+
+
+def _folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
 
 
 def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:

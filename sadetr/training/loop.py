@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,11 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sadetr.data.batches import Split, TrainingEpochs
+from sadetr.data.query import Query
 from sadetr.errors import SadetrError, SettingsError
-from sadetr.evaluation.scorer import evaluate
+from sadetr.evaluation.moment_retrieval import FULL
+from sadetr.evaluation.prediction_arrays import PredictionArrays
+from sadetr.evaluation.scorer import GroundTruth, metrics_of
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.randomness import Streams
-from sadetr.settings import RunSettings, Selection
+from sadetr.settings import DatasetSettings, RunSettings, Selection
 from sadetr.training.checkpoint import Chosen, TrainingState, optimiser_tensors, restore_optimiser, snapshot
 from sadetr.training.diagnostics import ObservedPredictions, StandstillWarnings
 from sadetr.training.optimiser import set_rate
@@ -25,6 +28,9 @@ from sadetr.training.prediction import predict
 from sadetr.training.recorders import make_step
 from sadetr.training.schedule import learning_rate
 from sadetr.training.steps import Columns
+
+Predicted = dict[int, dict[str, PredictionArrays]]
+"""Epoch -> split -> what its validation predicted."""
 
 
 class DivergedError(SadetrError):
@@ -46,6 +52,7 @@ class Trainer:
         self._dataset = settings.dataset
         self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
         self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
+        self._truth = {name: ground_truth(split.queries, self._dataset) for name, split in self._validation.items()}
         self._streams = Streams(settings.seed)
         self._device = next(model.parameters()).device
         self._padding = Padding(self._settings.padding, self._dataset, model.extendable)
@@ -59,6 +66,9 @@ class Trainer:
         self._optimiser = self.updates.optimiser
         self._standstill = StandstillWarnings()
         self._warnings: list[str] = []
+        self._latest: dict[str, PredictionArrays] = {}
+        self.predicted: Predicted = {}
+        """Of the chosen epochs and the last, as far as they were not predicted before an interruption."""
         self.state = state
         if state.epoch:
             model.load_state_dict(state.weights)
@@ -151,17 +161,18 @@ class Trainer:
 
     def _validate(self, epoch: int) -> dict[str, Any]:
         """Metrics on every selection split in every ``validate_every``-th epoch and in the last."""
-        finished, self._warnings = epoch + 1, []
+        finished, self._warnings, self._latest = epoch + 1, [], {}
         last = finished == self._settings.epochs
         if finished % self._settings.validate_every and not last:
             return {}
-        dataset, row, spreads = self._dataset, {}, {}
+        row, spreads = {}, {}
         for name, split in self._validation.items():
             observed = ObservedPredictions()
             ranking = self._settings.ranking
-            rows = predict(self._model, split, self._settings.batch_size, self._device, observed, ranking)
-            metrics = evaluate(rows, split.queries, highlights=dataset.highlights, clip_length=dataset.clip_length)
-            row |= {f"{name}/{metric}": value for metric, value in metrics.items() if "/" not in metric}
+            predictions = predict(self._model, split, self._settings.batch_size, self._device, observed, ranking)
+            self._latest[name] = predictions
+            metrics = metrics_of(self._truth[name].score(predictions))
+            row |= {f"{name}/{metric}": value for metric, value in metrics.items()}
             self._warnings += self._standstill.after(name, observed, last)
             if self._is_diagnosed(epoch):
                 spreads[f"spread/{name}"] = observed.spread()
@@ -184,7 +195,15 @@ class Trainer:
             value = sum(values) / len(values)
             # The first of equally good epochs stays.
             if name not in state.chosen or value > state.chosen[name].value:
-                state.chosen[name] = Chosen(state.epoch, value, snapshot(self._model))
+                state.chosen[name] = Chosen(state.epoch, value, state.weights)
+        kept = {state.epoch, *(chosen.epoch for chosen in state.chosen.values())}
+        known = self.predicted | {state.epoch: self._latest}
+        self.predicted = {number: predictions for number, predictions in known.items() if number in kept}
+
+
+def ground_truth(queries: Sequence[Query], dataset: DatasetSettings) -> GroundTruth:
+    """The labels of a selection split, for the metrics that checkpoints are selected by: those of all lengths."""
+    return GroundTruth(queries, highlights=dataset.highlights, clip_length=dataset.clip_length, ranges=(FULL,))
 
 
 def _check_metrics(rule: Selection, row: dict[str, Any]) -> None:

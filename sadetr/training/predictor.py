@@ -56,7 +56,8 @@ class Predictor:
         split = Split(queries, self.open_store(), settings.dataset)
         with claimed_device(settings.execution.device) as device:
             make_deterministic(settings.execution.threads)
-            return predict(self.model.to(device), split, training.batch_size, device, ranking=training.ranking)
+            model = self.model.to(device)
+            return predict(model, split, training.batch_size, device, ranking=training.ranking).rows(queries)
 
 
 def run_predictor(run: RunId, layout: Layout, checkpoint: str, open_store: StoreOpener) -> Predictor:

@@ -23,7 +23,7 @@ from sadetr.data.labelling import labelled_in, left_out_of_scores, left_out_of_t
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, ResultsError
 from sadetr.evaluation.predictions import write_predictions
-from sadetr.files import atomic_path, atomic_write_text, raise_unwritable
+from sadetr.files import atomic_path, atomic_write_text, raise_unwritable, remove_leftovers
 from sadetr.layout import RunFolder
 from sadetr.models.construction import make_method
 from sadetr.models.interface import Method
@@ -32,10 +32,10 @@ from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
 from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
-from sadetr.training.loop import Trainer
+from sadetr.training.loop import Predicted, Trainer
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import make_deterministic
-from sadetr.training.steps import TakesSteps
+from sadetr.training.saving import BackgroundSaver
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,14 @@ def train(
             # A kill between the last output and this line leaves the state behind.
             _drop_state(run)
             return
+        remove_leftovers(folder)
         data = _read(settings, store, annotations)
         with claimed(settings.execution.device, allotted=gpus, share=share) as claim:
             make_deterministic(settings.execution.threads)
             model = _initialised(settings).to(claim.device)
             state = _load_state(run, _state_fingerprint(fingerprints, claim.device))
-            updates = _train(run, settings, model, data, state, claim.device)
-            _finish(run, settings, model, data, state, fingerprints, claim, updates)
+            trainer = _train(run, settings, model, data, state, claim.device)
+            _finish(run, settings, model, data, trainer, fingerprints, claim)
 
 
 def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Path]) -> Data:
@@ -113,8 +114,8 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
 
 def _train(
     run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState, device: torch.device
-) -> TakesSteps:
-    """Train the remaining epochs; returns what took the steps."""
+) -> Trainer:
+    """Train the remaining epochs; returns what trained them."""
     print(
         f"{settings.method}/{settings.variant} seed {settings.seed}: {_parameters(model):,} parameters, "
         f"{len(data.training):,} training queries",
@@ -124,10 +125,15 @@ def _train(
         print(f"continuing after epoch {state.epoch} of {settings.training.epochs}", flush=True)
     trainer = Trainer(model, settings, data.training, data.splits, state)
     progress.write(run.path, _progress(settings, state, device))
-    for reached in trainer.epochs():
-        reached.save(run.state)
+
+    def saved(reached: TrainingState) -> None:
+        # Not before: an epoch that others hear of is one from which the training can go on.
         progress.write(run.path, _progress(settings, reached, device))
-    return trainer.updates
+
+    with BackgroundSaver(run.state, saved) as saver:
+        for reached in trainer.epochs():
+            saver.save(reached)
+    return trainer
 
 
 def _progress(settings: RunSettings, state: TrainingState, device: torch.device) -> progress.Progress:
@@ -150,18 +156,17 @@ def _finish(
     settings: RunSettings,
     model: Method,
     data: Data,
-    state: TrainingState,
+    trainer: Trainer,
     fingerprints: dict[str, str],
     claim: Claim,
-    updates: TakesSteps,
 ) -> None:
     """Write everything that a finished run holds, its provenance last, then drop the state."""
-    device = claim.device
+    device, state, updates = claim.device, trainer.state, trainer.updates
     weights = {name: chosen.weights for name, chosen in state.chosen.items()} | {"last": state.weights}
     epochs = {name: chosen.epoch for name, chosen in state.chosen.items()} | {"last": state.epoch}
     for name in settings.dataset.checkpoints:
         write_tensors(run.checkpoint(name), weights[name], {"epoch": str(epochs[name]), **fingerprints})
-    _write_predictions(run, settings, model, weights, epochs, data.splits, device)
+    _write_predictions(run, settings, model, weights, epochs, data.splits, trainer.predicted, device)
     atomic_write_text(run.config, settings.model_dump_json(indent=2) + "\n")
     with atomic_path(run.history) as temporary:
         pq.write_table(_history_table(state.history), temporary)
@@ -207,9 +212,10 @@ def _write_predictions(
     weights: dict[str, Weights],
     epochs: dict[str, int],
     splits: dict[str, Split],
+    predicted: Predicted,
     device: torch.device,
 ) -> None:
-    """Write predictions of every checkpoint on every reported split; checkpoints of one epoch predict once."""
+    """Write predictions of every checkpoint on every reported split; an epoch predicts once, also in its validation."""
     training = settings.training
     names: dict[int, list[str]] = {}
     for name in settings.dataset.checkpoints:
@@ -217,7 +223,10 @@ def _write_predictions(
     for same in names.values():
         model.load_state_dict(weights[same[0]])
         for split in settings.dataset.report_splits:
-            rows = predict(model, splits[split], training.batch_size, device, ranking=training.ranking)
+            predictions = predicted.get(epochs[same[0]], {}).get(split)
+            if predictions is None:
+                predictions = predict(model, splits[split], training.batch_size, device, ranking=training.ranking)
+            rows = predictions.rows(splits[split].queries)
             for name in same:
                 write_predictions(run.prediction(name, split), rows)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sadetr.errors import SettingsError
-from sadetr.evaluation.ranking import rerank
+from sadetr.evaluation import ranking as module
 from sadetr.training_settings import GaussianSuppression, HardSuppression, LinearSuppression, ScoreRanking
 
 KEPT = st.none() | st.integers(1, 9)
@@ -27,13 +27,18 @@ def batch_of(queries):
     return np.array([sorted(query, key=lambda window: -window[2]) for query in rows], dtype=np.float64)
 
 
+def rerank(batch, ranking):
+    """The windows that each query keeps."""
+    return [query[kept] for query, kept in zip(*module.rerank(batch, ranking), strict=True)]
+
+
 def iou(first, second):
     hull = max(first[1], second[1]) - min(first[0], second[0])
     return max(0.0, min(first[1], second[1]) - max(first[0], second[0])) / hull if hull else 0.0
 
 
 def one_by_one(windows, ranking):
-    """What :func:`rerank` promises, for one query, from the published descriptions."""
+    """What ``rerank`` promises, for one query, from the published descriptions."""
     waiting, result = [list(window) for window in windows], []
     while waiting and len(result) < (ranking.kept or len(windows)):
         best = max(waiting, key=lambda window: window[2])

@@ -61,7 +61,8 @@ def test_a_video_that_fits_is_answered_as_a_benchmark_predicts_it(studio, predic
     queries = read_annotations(prepared / "annotations/qvhighlights/train.jsonl", settings.dataset.annotation_rules)
     split = Split(queries, FeatureStore.open(prepared / "store"), settings.dataset)
     network = predictor._network
-    rows = predict(network.model, split, 1, predictor._options.device, ranking=settings.training.ranking)
+    found = predict(network.model, split, 1, predictor._options.device, ranking=settings.training.ranking)
+    rows = found.rows(queries)
     for row, located in zip(rows, predictor.locate(studio.short, SENTENCES), strict=True):
         expected = [window for window in row["pred_relevant_windows"] if window[0] < window[1]]
         assert [[window.start, window.end, window.score] for window in located.windows] == expected

@@ -132,7 +132,9 @@ def test_windows_of_a_query_overlap_no_more_than_the_threshold():
     assert settings.training.ranking.threshold == 0.4
     output = small().eval()(small_batch())
     values = (output.spans.numpy(), output.scores.detach().numpy())
-    for windows in decoded_windows(*values, [100.0] * 3, Postprocess(), settings.training.ranking):
+    found = decoded_windows(*values, [100.0] * 3, Postprocess(), settings.training.ranking)
+    for windows, kept in zip(*found, strict=True):
+        windows = windows[kept]
         start, end = windows[:, :2].T
         shared = np.minimum.outer(end, end) - np.maximum.outer(start, start)
         hull = np.maximum.outer(end, end) - np.minimum.outer(start, start)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from sadetr.data.annotations import Query, write_annotations
 from sadetr.errors import DataError, ResultsError, SettingsError
-from sadetr.evaluation.moment_retrieval import FULL, score_moments
+from sadetr.evaluation.moment_retrieval import FULL
 from sadetr.evaluation.predictions import SALIENCY, WINDOWS, write_predictions
+from sadetr.evaluation.scorer import score
 from sadetr.experiments import Experiment, Predictions, Row, RunId
 from sadetr.reporting.command import figure_command
 from sadetr.reporting.figures import write_figure
@@ -126,8 +127,8 @@ def test_one_query_is_shown_once():
 def test_shown_iou_is_the_scorers(generated, experiment, source):
     shown = panels(experiment, generated, source(generated, full=SHIFTS), [str(100 + i) for i in range(6)])
     queries = [query(index) for index in range(6)]
-    rows = [prediction(item, shift)[WINDOWS] for item, shift in zip(queries, SHIFTS, strict=False)]
-    expected = score_moments(rows, [item.windows for item in queries])[FULL].iou
+    rows = [prediction(item, shift) for item, shift in zip(queries, SHIFTS, strict=False)]
+    expected = score(rows, queries, highlights=False, clip_length=2.0).moments[FULL].iou
     assert [panel.predictions[0].iou for panel in shown] == pytest.approx(expected, abs=1e-12)
 
 

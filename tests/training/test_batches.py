@@ -256,7 +256,7 @@ def test_prediction_goes_from_short_to_long_and_answers_in_file_order(workspace)
     lengths = [int(batch.video_mask.sum(1).max()) for batch in split.prediction_batches(5, split.by_length())]
     assert lengths == sorted(lengths)
     assert len(set(lengths)) > 1
-    alone, together = (predict(model, split, size, torch.device("cpu")) for size in (1, 20))
+    alone, together = (predict(model, split, size, torch.device("cpu")).rows(split.queries) for size in (1, 20))
     assert [row["qid"] for row in together] == [query.qid for query in split.queries]
     for single, batched, length in zip(alone, together, split.lengths, strict=True):
         assert single["qid"] == batched["qid"]

@@ -7,8 +7,10 @@ from itertools import pairwise
 import filelock
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from torch import nn
 
 from sadetr.errors import ResultsError, SettingsError
@@ -436,6 +438,39 @@ def test_training_state_round_trip(tmp_path):
     content = path.read_bytes()
     state.save(path)
     assert path.read_bytes() == content
+
+
+def test_weights_that_checkpoints_share_are_written_once(tmp_path):
+    weights, older = {"a.b": torch.randn(50, 40)}, {"a.b": torch.randn(50, 40)}
+    chosen = {"best": Chosen(3, 0.5, weights), "clean": Chosen(2, 0.25, older), "third": Chosen(2, 0.25, older)}
+    path = tmp_path / "state.safetensors"
+    TrainingState("x", epoch=3, weights=weights, chosen=chosen).save(path)
+    assert 2 * 8000 < path.stat().st_size < 3 * 8000
+    loaded = TrainingState.load(path)
+    assert loaded.chosen["best"].weights is loaded.weights
+    assert loaded.chosen["third"].weights is loaded.chosen["clean"].weights
+    assert digest(loaded.weights) == digest(weights)
+    assert digest(loaded.chosen["clean"].weights) == digest(older)
+
+
+def test_a_checkpoint_is_a_file_like_any_other(tmp_path, monkeypatch):
+    (tmp_path / "plain").touch()
+    path = tmp_path / "last.safetensors"
+    tensors = {"a": torch.randn(3, 2).T, "b": torch.tensor(3.0)}
+    write_tensors(path, tensors, {"epoch": "1"})
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert all(torch.equal(value, tensors[name]) for name, value in read_tensors(path)[0].items())
+    before = path.read_bytes()
+
+    def full(content, name, metadata):
+        name.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(ResultsError, match=r"last\.safetensors: cannot be written .*No space left.*half-written"):
+        write_tensors(path, {"a": torch.zeros(1)}, {})
+    assert path.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["last.safetensors", "plain"]
 
 
 def test_digests_tell_bits_apart():

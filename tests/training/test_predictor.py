@@ -67,7 +67,9 @@ def test_an_official_checkpoint_is_scored_in_two_commands(workspace, bare, tmp_p
     assert done.exit_code == 0, done.output
     assert "features of qvhighlights are not prepared yet; preparing them" in done.output
     split = workspace.split("val")
-    rows = predict(model, split, settings.training.batch_size, torch.device("cpu"), ranking=settings.training.ranking)
+    training = settings.training
+    found = predict(model, split, training.batch_size, torch.device("cpu"), ranking=training.ranking)
+    rows = found.rows(split.queries)
     report = json.loads((tmp_path / "m.json").read_text())
     assert report["metrics"] == evaluate(rows, split.queries, highlights=True, clip_length=2.0)
     out = tmp_path / "p.jsonl"

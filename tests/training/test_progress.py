@@ -6,6 +6,7 @@ import pytest
 
 from sadetr import progress
 from sadetr.training.loop import Trainer
+from sadetr.training.saving import BackgroundSaver
 from tests.training.conftest import provenance
 from tests.training.test_training import Interrupted, assert_same_run, history, interrupt
 
@@ -17,7 +18,9 @@ def test_every_epoch_is_seen_while_the_training_runs(workspace, tmp_path, monkey
         seen.append((progress.is_alive(tmp_path / "run"), progress.read(tmp_path / "run")))
         return train_epoch(trainer, *arguments)
 
+    save = BackgroundSaver.save
     monkeypatch.setattr(Trainer, "_train_epoch", spied)
+    monkeypatch.setattr(BackgroundSaver, "save", lambda saver, state: (save(saver, state), saver._wait()))
     run = workspace.train(tmp_path / "run")
     assert [alive for alive, _ in seen] == [True] * 3
     reached = [each for _, each in seen]

@@ -15,6 +15,7 @@ from sadetr.layering import named_files
 from sadetr.models.construction import make_method
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.randomness import Streams
+from sadetr.training import prediction
 from sadetr.training.checkpoint import TrainingState
 from sadetr.training.loop import Trainer
 from tests.samples import shallow
@@ -148,6 +149,23 @@ def test_no_step_reads_a_value_back(training, method, variant):
     with NoReadingCalls(), NoReading():
         columns = made.trainer._step(made.batch, made.step)
     assert columns.values.isfinite().all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_validation_reads_back_once(training, workspace, method, monkeypatch):
+    """No forward pass does; what all batches said leaves the device together."""
+    made, calls, unpacked = training(method), [], prediction._unpacked
+    forward = made.model.forward
+
+    def silent(batch: Batch) -> object:
+        with NoReadingCalls(), NoReading():
+            return forward(batch)
+
+    monkeypatch.setattr(made.model, "forward", silent)
+    monkeypatch.setattr(prediction, "_unpacked", lambda *values: calls.append(1) or unpacked(*values))
+    predictions = prediction.predict(made.model, workspace.split("val"), 5, torch.device("cpu"))
+    assert len(predictions) == 12
+    assert calls == [1]
 
 
 # oneDNN's LSTM cannot be captured where its input needs no gradient.

@@ -93,7 +93,8 @@ def test_a_finished_run_is_complete_and_self_consistent(workspace, finished):
     assert record["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     # The predictions are those of the checkpoint beside them.
     model.load_state_dict(read_tensors(finished.checkpoint("best"))[0])
-    rows = predict(model, workspace.split("val"), 7, torch.device("cpu"))
+    split = workspace.split("val")
+    rows = predict(model, split, 7, torch.device("cpu")).rows(split.queries)
     written = [json.loads(line) for line in finished.prediction("best", "val").read_text().splitlines()]
     assert [row["qid"] for row in written] == [query.qid for query in workspace.split("val").queries]
     assert all(len(row["pred_relevant_windows"]) == 10 for row in written)
