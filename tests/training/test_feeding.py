@@ -45,22 +45,26 @@ class LateCopy:
 
 
 class LateLink(Link):
-    """Stands in for a GPU: memory that is used again before its copy is done shows in what arrives."""
+    """Stands in for a GPU that is far behind: memory that is used again before its copy is done shows in the end."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
+        self.copies: list[LateCopy] = []
 
     def memory(self, size: int) -> Tensor:
         self.sizes.append(size)
         return torch.full((size,), 255, dtype=torch.uint8)
 
     def send(self, host: Tensor) -> tuple[Tensor, LateCopy]:
-        copy = LateCopy(host)
-        return copy.sent, copy
+        self.copies.append(LateCopy(host))
+        return self.copies[-1].sent, self.copies[-1]
 
     def receive(self, sent: Tensor, copied: LateCopy) -> Tensor:
-        copied.synchronize()
         return sent
+
+    def finish(self) -> None:
+        for copy in self.copies:
+            copy.synchronize()
 
 
 def random_query(number: int, length: int, dataset: DatasetSettings, rng: np.random.Generator) -> Query:
@@ -96,11 +100,12 @@ def write(path: Path, dataset: DatasetSettings, dtype: str) -> Split:
     return Split(queries, FeatureStore.open(path), dataset)
 
 
-def fed(split: Split, store: FeatureStore, mode: str) -> Split:
+def fed(split: Split, store: FeatureStore, mode: str) -> tuple[Split, LateLink]:
     """The split with another feeder; a GPU is the processor, or its stand-in."""
+    link = LateLink()
     if mode == "resident":
-        return split.fed_by(Resident.load(store, [split.rows], CPU))
-    return split.fed_by(Pinned(store, batch_bytes(store, split.rows, BATCH_SIZE), LateLink()))
+        return split.fed_by(Resident.load(store, [split.rows], CPU)), link
+    return split.fed_by(Pinned(store, batch_bytes(store, split.rows, BATCH_SIZE), link)), link
 
 
 def assert_same_bits(ours, expected):
@@ -111,8 +116,12 @@ def assert_same_bits(ours, expected):
             assert found.numpy().tobytes() == wanted.numpy().tobytes(), part.name
 
 
-def arrived(batches, device=CPU):
-    return [batch.to(device) for batch in batches]
+def arrived(batches, link=None, device=CPU):
+    """All of them, as a step has them, once the GPU is done."""
+    sent = list(batches)
+    if link is not None:
+        link.finish()
+    return [batch.to(device) for batch in sent]
 
 
 @pytest.mark.parametrize("mode", ["resident", "pinned"])
@@ -125,17 +134,17 @@ def test_the_same_bits_in_every_mode(tmp_path, monkeypatch, setting, dtype, mode
     dataset = resolve_dataset(setting, "paper")
     split = write(tmp_path / "store", dataset, dtype)
     store = FeatureStore.open(tmp_path / "store")
-    other = fed(split, store, mode)
+    other, link = fed(split, store, mode)
     for bucket_batches in (1, 2):
         expected, found = (each.training_epochs(BATCH_SIZE, Streams(3), bucket_batches) for each in (split, other))
         for epoch in range(2):
             batches = list(found.epoch(epoch))
             assert {batch.video.dtype for batch in batches} == {getattr(torch, dtype)}
-            assert_same_bits(arrived(batches), arrived(expected.epoch(epoch)))
+            assert_same_bits(arrived(batches, link), arrived(expected.epoch(epoch)))
     for order in (None, split.by_length()):
         batches = other.prediction_batches(BATCH_SIZE, order)
-        assert_same_bits(arrived(batches), arrived(split.prediction_batches(BATCH_SIZE, order)))
-    ones, alone = (arrived(each.prediction_batches(1)) for each in (split, other))
+        assert_same_bits(arrived(batches, link), arrived(split.prediction_batches(BATCH_SIZE, order)))
+    ones, alone = (arrived(each.prediction_batches(1), link) for each in (split, other))
     assert_same_bits(alone, ones)
     assert {batch.video.shape[1] for batch in alone} >= {1, 2, 12}
     assert {batch.characters.shape[-1] > 0 for batch in alone} == {dataset.text_stream.kind == "vocabulary"}
@@ -175,7 +184,7 @@ def test_splits_share_what_is_resident(split, store):
 
 @pytest.mark.parametrize("mode", ["resident", "pinned", "mapped"])
 def test_no_queries_are_no_batches(split, store, mode):
-    each = split if mode == "mapped" else fed(split, store, mode)
+    each = split if mode == "mapped" else fed(split, store, mode)[0]
     assert list(each.features([])) == []
 
 
@@ -186,13 +195,14 @@ def test_pinned_memory_is_reserved_once_for_the_largest_batch(split, store):
         list(split.fed_by(feeder).training_epochs(BATCH_SIZE, Streams(1)).epoch(epoch))
     assert link.sizes == [link.sizes[0]] * (Pinned.ahead + 1)
     # A larger one than was said takes what it needs.
-    assert_same_bits(split.fed_by(feeder).prediction_batches(11), split.prediction_batches(11))
+    larger = arrived(split.fed_by(feeder).prediction_batches(11), link)
+    assert_same_bits(larger, arrived(split.prediction_batches(11)))
     assert max(link.sizes[3:]) > link.sizes[0]
 
 
 def test_a_given_up_epoch_leaves_pinned_memory_in_order(split, store):
     """Its batches are still on their way when those of the next one are gathered."""
-    other = fed(split, store, "pinned")
+    other, link = fed(split, store, "pinned")
     epochs, expected = (each.training_epochs(BATCH_SIZE, Streams(1)) for each in (other, split))
     for _ in range(4):
         given_up = epochs.epoch(0)
@@ -200,8 +210,9 @@ def test_a_given_up_epoch_leaves_pinned_memory_in_order(split, store):
         given_up.close()
     half = epochs.epoch(1)
     kept = next(half)
-    assert_same_bits(other.prediction_batches(BATCH_SIZE), split.prediction_batches(BATCH_SIZE))
-    assert_same_bits([kept, *half], expected.epoch(1))
+    between = list(other.prediction_batches(BATCH_SIZE))
+    assert_same_bits(arrived([kept, *half], link), arrived(expected.epoch(1)))
+    assert_same_bits(arrived(between), arrived(split.prediction_batches(BATCH_SIZE)))
 
 
 @pytest.mark.parametrize("ahead", [1, 2, 3])
@@ -281,4 +292,4 @@ def test_the_same_bits_on_a_gpu(tmp_path, dtype, mode):
         each.training_epochs(BATCH_SIZE, Streams(3), device=device) for each in (split, split.fed_by(feeder))
     )
     for epoch in range(3):
-        assert_same_bits(arrived(found.epoch(epoch), device), arrived(expected.epoch(epoch), device))
+        assert_same_bits(arrived(found.epoch(epoch), device=device), arrived(expected.epoch(epoch), device=device))
