@@ -157,8 +157,8 @@ def _report(
     yield ""
     yield from table(rows)
     yield ""
-    yield f"training and gathering: per step; all else: per epoch, validation of {work.measured_queries} queries."
-    yield "gathering at the outermost level goes on in a thread beside the step, which waits for what is not ready."
+    yield f"training: per step; all else: per epoch, validation of {work.measured_queries} queries."
+    yield "gathering at the outermost level: per batch, in threads beside the step, which waits for what is not ready."
     yield "FLOP of matrix products and convolutions; bytes as if nothing stayed in a cache, so `of limit` is a bound."
     seconds = epoch_seconds(rows, work)
     whole = sum(seconds.values())
