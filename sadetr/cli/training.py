@@ -26,7 +26,10 @@ def train(
     ] = 1,
     gpu_memory: Annotated[
         int | None,
-        typer.Option(min=1, help="MiB of GPU memory that must be free. [default: as recorded, where GPUs are shared]"),
+        typer.Option(
+            min=1,
+            help="MiB of GPU memory that must be free, without features. [default: as recorded, where GPUs are shared]",
+        ),
     ] = None,
 ) -> None:
     """Train one run and predict; continues where an interrupted training stopped."""
