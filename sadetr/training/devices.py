@@ -18,7 +18,7 @@ from sadetr.errors import SettingsError
 POLL_SECONDS = 5.0
 MIB = 2**20
 RESERVE_MIB = 8192
-"""GPU memory that features leave to a training whose need is not known: three times as much as the hungriest method
+"""GPU memory that features leave to a training whose need is not checked: three times as much as the hungriest method
 has resident on a processor at QVHighlights' size (``benchmarks/results/training_step.cpu.jsonl``)."""
 
 
@@ -32,6 +32,8 @@ class Share:
     """GPU memory that the training needs beside its features; None where that is not known, and not checked."""
     features_mib: float = 0.0
     """What its features take, which lie on the GPU if there is room for them."""
+    reserve_mib: float = RESERVE_MIB
+    """What they leave free where no need is checked."""
 
 
 WHOLE = Share()
@@ -143,7 +145,7 @@ def _take_memory(index: int, share: Share) -> float:
             "--config gpu_memory=MIB)"
         )
     # Whoever comes first takes no more than an equal part, so that all runs find what they need.
-    room = min(free, total / share.runs) - (RESERVE_MIB if share.need_mib is None else share.need_mib)
+    room = min(free, total / share.runs) - (share.reserve_mib if share.need_mib is None else share.need_mib)
     taken = (share.need_mib or 0) + (share.features_mib if share.features_mib <= room else 0)
     if share.runs > 1 and taken:
         occupy(index, int(taken * MIB))

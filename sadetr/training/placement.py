@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
-
 from sadetr.data.batches import Split
 from sadetr.data.feeding import Feeder, Link, Mapped, Pinned, batch_bytes
 from sadetr.data.residency import Resident, resident_bytes
 from sadetr.data.store import FeatureStore
 from sadetr.errors import SettingsError
 from sadetr.settings import DatasetSettings, RunSettings
-from sadetr.training.devices import MIB, RESERVE_MIB, Claim
+from sadetr.training.devices import MIB, Claim
 
 OPTION = "execution.features"
 
@@ -47,7 +45,7 @@ class Placement:
         return self._pinned(claim) if mode == "pinned" else self._mapped("gathered from the memory map")
 
     def _pinned(self, claim: Claim) -> Feeder:
-        largest = max(batch_bytes(self.store, split.rows, self.batch_size) for split in self.splits)
+        largest = max(batch_bytes(self.store, split.rows, self.batch_size) for split in self.splits if len(split))
         try:
             feeder = Pinned(self.store, largest, Link(claim.device))
         except RuntimeError as error:
@@ -90,16 +88,22 @@ def choose(requested: str, size: float, claim: Claim) -> str:
             f"{OPTION} is 'pinned', which is for a way to a GPU, and this training computes on the CPU; set it to "
             "'auto' or 'mapped'"
         )
-    room = claim.features_mib if on_gpu else psutil.virtual_memory().available / MIB
-    if requested == "resident" and size > room:
-        beside = f" beside what training takes there (--gpu-memory, else {RESERVE_MIB:,} MiB)" if on_gpu else ""
+    if requested == "resident" and size > (room := claim.features_mib if on_gpu else _free_memory()):
+        beside = " beside what the training needs there (docs/placement.md)" if on_gpu else ""
         others = "'auto', 'pinned' or 'mapped', or lower runs_per_gpu" if on_gpu else "'auto' or 'mapped'"
         raise SettingsError(
             f"{OPTION} is 'resident', but the features of this run take {size:,.0f} MiB, and {max(room, 0):,.0f} are "
             f"free for them{beside}; set it to {others}"
         )
-    if requested != "auto":
-        return requested
-    if not on_gpu:
-        return "mapped"
-    return "resident" if size <= room else "pinned"
+    if requested == "auto":
+        near = "resident" if size <= claim.features_mib else "pinned"
+        return near if on_gpu else "mapped"
+    return requested
+
+
+def _free_memory() -> float:
+    """MiB of the machine that are free, or would be as soon as they were wanted."""
+    # Few trainings ask, and all would wait for the import.
+    import psutil
+
+    return psutil.virtual_memory().available / MIB

@@ -305,16 +305,15 @@ def test_features_take_what_a_slot_has_beside_its_need(memory, tmp_path, feature
             assert memory[number % 2] == 1000 - (number // 2 + 1) * (400 + kept)
 
 
-def test_features_leave_a_reserve_where_no_need_is_known(memory, tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "RESERVE_MIB", 700)
-    with claimed("cuda", tmp_path, share=Share(features_mib=300)) as claim:
+def test_features_leave_a_reserve_where_no_need_is_known(memory, tmp_path):
+    with claimed("cuda", tmp_path, share=Share(features_mib=300, reserve_mib=700)) as claim:
         assert claim.features_mib == 300
         # Nobody else comes: nothing is set aside.
         assert memory[0] == 1000
     memory[0] = 800
-    with claimed("cuda", tmp_path, share=Share(features_mib=300)) as claim:
+    with claimed("cuda", tmp_path, share=Share(features_mib=300, reserve_mib=700)) as claim:
         assert claim.features_mib == 100
-    with claimed("cuda", tmp_path, share=Share(runs=2, features_mib=10)) as claim:
+    with claimed("cuda", tmp_path, share=Share(runs=2, features_mib=10, reserve_mib=700)) as claim:
         assert claim.features_mib == 500 - 700
         assert memory[0] == 800
 
