@@ -46,6 +46,11 @@ class Split:
         split._feeder = feeder
         return split
 
+    @property
+    def features_mode(self) -> str:
+        """Where features lie, as ``execution.features`` calls it."""
+        return self._feeder.mode
+
     def features(self, parts: Sequence[np.ndarray]) -> Iterator[dict[str, Tensor]]:
         """Features, characters, masks and ids of videos and originals of each batch; ``parts`` are its queries (B,)."""
         return self._feeder.batches(self.rows, parts)

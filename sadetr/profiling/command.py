@@ -82,12 +82,12 @@ def profile_run(settings: RunSettings, store: Path, annotations: dict[str, Path]
         make_deterministic(settings.execution.threads)
         limits = measure_limits(device)
         out.mkdir(parents=True, exist_ok=True)
-        feeder = placement.feeder(claim)
-        timed, counted = _measure(settings, work.fed_by(feeder), device, out)
+        work = work.fed_by(placement.feeder(claim))
+        timed, counted = _measure(settings, work, device, out)
         rows = part_rows(timed, counted, limits, work.steps)
         print("\n".join(_report(settings, work, limits, rows, device)))
         print(f"{out / 'profile.json'}\n{out / 'trace.json'}")
-        values = {**_values(settings, work, limits, rows, device), "features_mode": feeder.mode}
+        values = _values(settings, work, limits, rows, device)
     atomic_write_text(out / "profile.json", json.dumps(values, indent=2) + "\n")
 
 
@@ -183,6 +183,7 @@ def _values(
     return {
         "run": f"{settings.setting}/{settings.method}/{settings.variant}/seed{settings.seed}",
         "device": device_name(device),
+        "features_mode": work.training.features_mode,
         **system(),
         "commit": commit(),
         "steps": work.steps,

@@ -100,12 +100,11 @@ def train(
         share = replace(share, features_mib=placement.resident_mib)
         with claimed(settings.execution.device, allotted=gpus, share=share) as claim:
             make_deterministic(settings.execution.threads)
-            feeder = placement.feeder(claim)
-            data = data.fed_by(feeder, other_splits(settings))
+            data = data.fed_by(placement.feeder(claim), other_splits(settings))
             model = _initialised(settings).to(claim.device)
             state = _load_state(run, _state_fingerprint(fingerprints, claim.device))
             _train(run, settings, model, data, state, claim.device)
-            _finish(run, settings, model, data, state, fingerprints, claim, feeder)
+            _finish(run, settings, model, data, state, fingerprints, claim)
 
 
 def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Path]) -> Data:
@@ -166,7 +165,6 @@ def _finish(
     state: TrainingState,
     fingerprints: dict[str, str],
     claim: Claim,
-    feeder: Feeder,
 ) -> None:
     """Write everything that a finished run holds, its provenance last, then drop the state."""
     device = claim.device
@@ -185,7 +183,7 @@ def _finish(
         "device": device_name(device),
         "gpu_slot": claim.slot,
         "runs_per_gpu": claim.runs_per_gpu,
-        "features_mode": feeder.mode,
+        "features_mode": data.training.features_mode,
         "train_seconds": state.seconds,
         "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
         "parameters": _parameters(model),
