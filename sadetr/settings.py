@@ -313,6 +313,10 @@ class ExecutionSettings(Record):
     """Where a run is computed. Not part of a run's identity: changing it retrains nothing."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    features: Literal["auto", "resident", "pinned", "mapped"] = "auto"
+    """Where a training has its features (docs/placement.md), with the same bits: on its device; in pinned memory, from
+    which batches are copied while steps are computed; or in the memory map of the store. ``auto``: on a GPU the first
+    of these that fits, on a processor the memory map."""
     threads: PositiveInt = 2
     """CPU threads of one training; part of what "same machine, same bits" needs."""
     step: Literal["auto", "plain", "captured", "compiled"] = "auto"

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sadetr.cli import app
 from sadetr.commandline import check_config
 from sadetr.errors import SettingsError
 from sadetr.experiments import RunId
 from sadetr.forecast.trainings import recorded_gpu_memory
+from sadetr.training.devices import RESERVE_MIB, Share
 from sadetr.workflow import Workflow
 
 
@@ -45,3 +48,23 @@ def test_memory_is_that_of_the_recorded_step(tmp_path: Path):
     assert recorded_gpu_memory(run, "paper", tmp_path) == 2 * 1100
     assert recorded_gpu_memory(RunId("qvhighlights", "qd_detr", "full", 2018), "paper", tmp_path) is None
     assert recorded_gpu_memory(run, "mini", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "recorded", "share"),
+    [
+        ([], None, Share(1, None, reserve_mib=RESERVE_MIB)),
+        ([], 9000.0, Share(1, None, reserve_mib=9000.0)),
+        (["--runs-per-gpu", "2"], 9000.0, Share(2, 9000.0, reserve_mib=9000.0)),
+        (["--runs-per-gpu", "2", "--gpu-memory", "700"], 900.0, Share(2, 700)),
+    ],
+)
+def test_a_training_is_told_what_is_recorded(monkeypatch, tmp_path: Path, options, recorded, share):
+    """Checked where GPUs are shared; elsewhere features leave that much free."""
+    seen = []
+    monkeypatch.setattr("sadetr.forecast.trainings.recorded_gpu_memory", lambda run, scale: recorded)
+    monkeypatch.setattr("sadetr.training.run.train", lambda *arguments: seen.append(arguments[-1]))
+    where = ["--scale", "paper", "--results", str(tmp_path), "--data-root", str(tmp_path)]
+    done = CliRunner().invoke(app, ["train", "--run", "qvhighlights/sa_detr/full/seed2018", *where, *options])
+    assert done.exit_code == 0, done.output
+    assert seen == [share]

@@ -26,20 +26,24 @@ def train(
     ] = 1,
     gpu_memory: Annotated[
         int | None,
-        typer.Option(min=1, help="MiB of GPU memory that must be free. [default: as recorded, where GPUs are shared]"),
+        typer.Option(
+            min=1,
+            help="MiB of GPU memory that must be free, without features. [default: as recorded, where GPUs are shared]",
+        ),
     ] = None,
 ) -> None:
     """Train one run and predict; continues where an interrupted training stopped."""
     from sadetr.forecast.trainings import recorded_gpu_memory
-    from sadetr.training.devices import Share
+    from sadetr.training.devices import RESERVE_MIB, Share
     from sadetr.training.run import train
 
     layout = make_layout(scale, results, data_root)
     run_id = known_run(run, scale)
     settings = run_settings(run_id, scale)
     store = layout.store(run_id.setting)
-    need = recorded_gpu_memory(run_id, scale) if gpu_memory is None and runs_per_gpu > 1 else gpu_memory
-    share = Share(runs_per_gpu, need)
+    recorded = None if settings.execution.device == "cpu" else recorded_gpu_memory(run_id, scale)
+    need = recorded if gpu_memory is None and runs_per_gpu > 1 else gpu_memory
+    share = Share(runs_per_gpu, need, reserve_mib=max(recorded or 0, RESERVE_MIB))
     train(settings, store, layout.annotations(settings.dataset), layout.run(run_id).path, gpus, share)
 
 

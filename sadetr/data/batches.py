@@ -1,13 +1,14 @@
 """Batches: features gathered from the store and labels, as tensors."""
 
+import copy
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sadetr.data.annotations import Query
+from sadetr.data.feeding import Feeder, Mapped, Rows
 from sadetr.data.labels import Labels
 from sadetr.data.store import FeatureStore
 from sadetr.models.interface import Batch
@@ -28,30 +29,31 @@ class Split:
         """
         self.queries = queries
         self.dataset = dataset
-        self._store = store
-        self._video_rows = store.video_rows(query.vid for query in queries)
-        self.lengths = store.video_lengths[self._video_rows]
-        self._text_rows = store.text_rows(query.qid for query in queries)
+        videos = store.video_rows(query.vid for query in queries)
+        self.lengths = store.video_lengths[videos]
         sources = [dataset.source_of(query.vid) for query in queries]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(sources))}
-        self._sources = np.array([numbers[name] for name in sources], dtype=np.int64)
+        originals = np.array([numbers[name] for name in sources], dtype=np.int64)
+        self.rows = Rows(videos, store.text_rows(query.qid for query in queries), originals)
+        self._feeder: Feeder = Mapped(store)
 
     def __len__(self) -> int:
         return len(self.queries)
 
-    def features(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """Features, characters, masks and ids of videos and originals of the queries ``rows`` (B,)."""
-        video, video_lengths = self._store.gather_video(self._video_rows[rows])
-        text, text_lengths = self._store.gather_text(self._text_rows[rows])
-        return {
-            "video": torch.from_numpy(video),
-            "video_mask": _valid(video_lengths, video.shape[1]),
-            "text": torch.from_numpy(text),
-            "text_mask": _valid(text_lengths, text.shape[1]),
-            "characters": torch.from_numpy(self._store.gather_characters(self._text_rows[rows])),
-            "video_id": torch.from_numpy(self._video_rows[rows]),
-            "source_id": torch.from_numpy(self._sources[rows]),
-        }
+    def fed_by(self, feeder: Feeder) -> "Split":
+        """The same queries with the same features, brought by ``feeder``; until then by the memory map."""
+        split = copy.copy(self)
+        split._feeder = feeder
+        return split
+
+    @property
+    def features_mode(self) -> str:
+        """Where features lie, as ``execution.features`` calls it."""
+        return self._feeder.mode
+
+    def features(self, parts: Sequence[np.ndarray]) -> Iterator[dict[str, Tensor]]:
+        """Features, characters, masks and ids of videos and originals of each batch; ``parts`` are its queries (B,)."""
+        return self._feeder.batches(self.rows, parts)
 
     def training_epochs(
         self, batch_size: int, streams: Streams, bucket_batches: int = 1, device: torch.device = CPU
@@ -66,14 +68,14 @@ class Split:
     def prediction_batches(self, batch_size: int, order: np.ndarray | None = None) -> Iterator[Batch]:
         """Batches of the rows ``order`` (default: file order) without labels: prediction must not need any."""
         order = np.arange(len(self)) if order is None else order
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            features = self.features(rows)
-            yield Batch(**features, **_no_labels(len(rows), features["video"].shape[1]))
+        for features in self.features(
+            [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        ):
+            yield Batch(**features, **_no_labels(features["video_mask"]))
 
 
 class TrainingEpochs:
-    """The batches of each epoch; features of the next one are gathered while a step runs.
+    """The batches of each epoch; features of the next ones are gathered while a step runs.
 
     Labels are tensors on the training's device, where each batch takes its rows: they cross over once per epoch.
     """
@@ -99,13 +101,8 @@ class TrainingEpochs:
         windows = [int(draws.spans_mask[part].sum(1).max()) for part in parts]
         labels = self._clip_labels | self._moved(vars(draws))
         rows = self._moved({"rows": np.concatenate(parts)})["rows"].split([len(part) for part in parts])
-        with ThreadPoolExecutor(1, thread_name_prefix="gather") as executor:
-            following = executor.submit(self._split.features, parts[0])
-            for part, *of_batch in zip([*parts[1:], None], rows, windows, strict=True):
-                features = following.result()
-                if part is not None:
-                    following = executor.submit(self._split.features, part)
-                yield Batch(**features, **_labels_of(labels, *of_batch, features["video"].shape[1]))
+        for features, *of_batch in zip(self._split.features(parts), rows, windows, strict=True):
+            yield Batch(**features, **_labels_of(labels, *of_batch, features["video"].shape[1]))
 
     def _moved(self, arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
@@ -143,17 +140,16 @@ def bucketed(
     return parts
 
 
-def _valid(lengths: np.ndarray, longest: int) -> Tensor:
-    return torch.from_numpy(np.arange(longest) < lengths[:, None])
-
-
-def _no_labels(batch: int, clips: int) -> dict[str, Tensor]:
+def _no_labels(clips: Tensor) -> dict[str, Tensor]:
+    """Labels of nothing, for a batch with this (B, L) mask of clips."""
+    batch = len(clips)
+    windows, pairs = clips.new_zeros(batch, 0), clips.new_zeros(batch, 0, dtype=torch.int64)
     return {
-        "spans": torch.zeros(batch, 0, 2),
-        "spans_mask": torch.zeros(batch, 0, dtype=torch.bool),
-        "saliency": torch.zeros(batch, clips),
-        "relevant": torch.zeros(batch, clips, dtype=torch.bool),
-        "positive_clips": torch.zeros(batch, 0, dtype=torch.int64),
-        "negative_clips": torch.zeros(batch, 0, dtype=torch.int64),
-        "aligned_clip": torch.zeros(batch, dtype=torch.int64),
+        "spans": clips.new_zeros(batch, 0, 2, dtype=torch.float32),
+        "spans_mask": windows,
+        "saliency": torch.zeros_like(clips, dtype=torch.float32),
+        "relevant": torch.zeros_like(clips),
+        "positive_clips": pairs,
+        "negative_clips": pairs,
+        "aligned_clip": clips.new_zeros(batch, dtype=torch.int64),
     }

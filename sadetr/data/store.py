@@ -46,6 +46,8 @@ class FeatureStore:
         video_lengths, text_lengths: (videos,) clips and (queries,) tokens, int64.
         video_width: channels of one clip as stored, all streams, without the temporal endpoint features.
         text_width: channels of one token.
+        longest_word: characters of a token at most; 0 where tokens have no characters.
+        dtype: of the features.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], arrays: dict[str, NDArray], names: dict[str, list[str]]):
@@ -64,6 +66,8 @@ class FeatureStore:
         self.text_lengths = np.diff(self._text_offsets)
         self.video_width = sum(array.shape[1] for array in self._video)
         self.text_width = self._text[0].shape[1]
+        self.longest_word = 0 if self._characters is None else self._characters.shape[1]
+        self.dtype: np.dtype[Any] = self._video[0].dtype
         self._video_index = {name: row for row, name in enumerate(self.video_names)}
         self._text_index = {name: row for row, name in enumerate(self.text_names)}
 

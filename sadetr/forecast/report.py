@@ -67,6 +67,12 @@ def _memory(forecast: Forecast) -> Iterator[str]:
         without = [method for method in methods if method not in known]
         missing = f"; no recorded line of {', '.join(without)}" if without else ""
         yield f"memory [{number}]: up to {known[largest]:,.0f} MiB {what} ({largest}){missing}"
+        if forecast.stores and not device.startswith("cpu"):
+            setting = max(forecast.stores, key=lambda setting: forecast.stores[setting])
+            yield (
+                f"memory [{number}]: and up to {forecast.stores[setting] / 2**20:,.0f} MiB of the GPU for features "
+                f"({setting}), where they fit (docs/placement.md)"
+            )
 
 
 def _disk(forecast: Forecast) -> Iterator[str]:

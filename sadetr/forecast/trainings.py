@@ -90,7 +90,7 @@ def plan_training(run: RunId, scale: str, corpora: Mapping[str, Corpus]) -> Trai
 
 
 def recorded_gpu_memory(run: RunId, scale: str, folder: Path = RECORDED) -> float | None:
-    """Most MiB that a training of the run takes on any GPU for which there is a line; None if there is none."""
+    """Most MiB that a training of the run takes, without its features, on any GPU with a line; None if none has."""
     recorded = Recorded.read(folder)
     estimator, network = Estimator(recorded, Basis()), plan_network(run, scale)
     named = recorded.values("device", "memory") + recorded.values("device", "training_step", measured="peak_memory")

@@ -6,7 +6,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
+from sadetr.data.feeding import Feeder
 from sadetr.data.labelling import trainable
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError
@@ -28,8 +29,9 @@ from sadetr.provenance import commit, system
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState
-from sadetr.training.devices import claimed_device, device_name
+from sadetr.training.devices import Share, claimed, device_name
 from sadetr.training.loop import Trainer
+from sadetr.training.placement import Placement
 from sadetr.training.recorders import way_of
 from sadetr.training.reproducibility import make_deterministic
 
@@ -53,6 +55,11 @@ class Work:
         """Queries that a pass validates on."""
         return sum(map(len, self.validation.values()))
 
+    def fed_by(self, feeder: Feeder) -> "Work":
+        """The same work, its features brought by ``feeder``."""
+        validation = {name: split.fed_by(feeder) for name, split in self.validation.items()}
+        return replace(self, training=self.training.fed_by(feeder), validation=validation)
+
 
 def profile_run(settings: RunSettings, store: Path, annotations: dict[str, Path], steps: int, out: Path) -> None:
     """Print a table of the parts of a training step and write ``profile.json`` and ``trace.json`` (for Chrome).
@@ -67,11 +74,16 @@ def profile_run(settings: RunSettings, store: Path, annotations: dict[str, Path]
     Raises:
         SadetrError: features or annotations are not usable, or there is no GPU where one must be.
     """
-    work = _read(settings, FeatureStore.open(store), annotations, steps)
-    with claimed_device(settings.execution.device) as device:
+    features = FeatureStore.open(store)
+    work = _read(settings, features, annotations, steps)
+    splits = [work.training, *work.validation.values()]
+    placement = Placement(settings.execution.features, features, splits, settings.training.batch_size)
+    with claimed(settings.execution.device, share=Share(features_mib=placement.resident_mib)) as claim:
+        device = claim.device
         make_deterministic(settings.execution.threads)
         limits = measure_limits(device)
         out.mkdir(parents=True, exist_ok=True)
+        work = work.fed_by(placement.feeder(claim))
         timed, counted = _measure(settings, work, device, out)
         rows = part_rows(timed, counted, limits, work.steps)
         print("\n".join(_report(settings, work, limits, rows, device)))
@@ -153,8 +165,8 @@ def _report(
     yield ""
     yield from table(rows)
     yield ""
-    yield f"training and gathering: per step; all else: per epoch, validation of {work.measured_queries} queries."
-    yield "gathering at the outermost level goes on in a thread beside the step, which waits for what is not ready."
+    yield f"training: per step; all else: per epoch, validation of {work.measured_queries} queries."
+    yield "gathering at the outermost level: per batch, in threads beside the step, which waits for what is not ready."
     yield "FLOP of matrix products and convolutions; bytes as if nothing stayed in a cache, so `of limit` is a bound."
     seconds = epoch_seconds(rows, work)
     whole = sum(seconds.values())
@@ -178,6 +190,7 @@ def _values(
     return {
         "run": f"{settings.setting}/{settings.method}/{settings.variant}/seed{settings.seed}",
         "device": device_name(device),
+        "features_mode": work.training.features_mode,
         **system(),
         "commit": commit(),
         "steps": work.steps,

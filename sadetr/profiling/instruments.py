@@ -16,7 +16,9 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from sadetr.data.batches import Split, TrainingEpochs
+from sadetr.data.batches import TrainingEpochs
+from sadetr.data.feeding import Link, Mapped, Pinned
+from sadetr.data.residency import Resident
 from sadetr.evaluation.scorer import GroundTruth
 from sadetr.models.interface import Batch, Method
 from sadetr.profiling.parts import Parts
@@ -30,7 +32,10 @@ WATCHED: tuple[tuple[Any, str, str], ...] = (
     (Trainer, "_validate", "validation"),
     (Trainer, "_update", "snapshot"),
     (TrainingState, "save", "saving"),
-    (Split, "features", "gathering"),
+    (Mapped, "gather", "gathering"),
+    (Pinned, "gather", "gathering"),
+    (Resident, "gather", "gathering"),
+    (Link, "receive", "transfer"),
     (Batch, "to", "transfer"),
     (torch.Tensor, "backward", "backward"),
     (torch.nn.utils, "clip_grad_norm_", "clipping"),

@@ -13,7 +13,7 @@ REST = "(rest)"
 
 @dataclass(frozen=True)
 class PartRow:
-    """One part: totals with those of the parts in it, per step (in training) or per epoch."""
+    """One part: totals with those of the parts in it, per step (in training), per batch (gathering) or per epoch."""
 
     path: str
     calls: float
@@ -43,7 +43,8 @@ def part_rows(timed: dict[str, Total], counted: dict[str, Total], limits: Limits
         timed: totals of the pass that was timed.
         counted: totals of the pass whose operators were counted; timed is neither longer nor shorter.
         limits: of the device.
-        steps: training steps of each pass: what is below ``training``, and gathering beside it, is given per step.
+        steps: training steps of each pass: what is below ``training`` is given per step. Gathering beside it, of
+            batches to train on and to validate on, is per batch.
     """
     rows = []
     for path in _tree(timed):
@@ -51,7 +52,7 @@ def part_rows(timed: dict[str, Total], counted: dict[str, Total], limits: Limits
         total = timed[path]
         work = [each for other, each in counted.items() if f"{other}/".startswith(f"{path}/")]
         flops, moved = sum(each.flops for each in work), sum(each.moved for each in work)
-        per = steps if path.split("/")[0] in ("training", "gathering") else 1
+        per = {"training": steps, "gathering": total.calls}.get(path.split("/")[0], 1)
         rows.append(_row(path, total.calls / per, total.seconds / per, flops / per, moved / per, limits))
         if inner:
             own = counted.get(path, Total())

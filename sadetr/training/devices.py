@@ -17,6 +17,9 @@ from sadetr.errors import SettingsError
 
 POLL_SECONDS = 5.0
 MIB = 2**20
+RESERVE_MIB = 8192
+"""GPU memory that features leave to a training whose need is not checked: three times as much as the hungriest method
+has resident on a processor at QVHighlights' size (``benchmarks/results/training_step.cpu.jsonl``)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,11 @@ class Share:
     runs: int = 1
     """Trainings that a GPU has slots for; all that run on a machine at a time must agree on it."""
     need_mib: float | None = None
-    """GPU memory that the training needs; None where that is not known, and not checked."""
+    """GPU memory that the training needs beside its features; None where that is not known, and not checked."""
+    features_mib: float = 0.0
+    """What its features take, which lie on the GPU if there is room for them."""
+    reserve_mib: float = RESERVE_MIB
+    """What they leave free where no need is checked."""
 
 
 WHOLE = Share()
@@ -41,6 +48,8 @@ class Claim:
     """Of the GPU, from 0; None on a processor."""
     runs_per_gpu: int | None = None
     """Slots that the GPU has."""
+    features_mib: float = 0.0
+    """GPU memory for features: of the slot's part, what is free and not needed otherwise."""
 
 
 @contextlib.contextmanager
@@ -66,7 +75,7 @@ def claimed(
         requested: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
         lock_folder: where the locks of this machine's GPUs lie; all jobs must share it.
         allotted: GPUs that the job was given: with any, ``auto`` does not fall back to the CPU.
-        share: slots of a GPU, and the memory that must be free on it.
+        share: slots of a GPU, the memory that must be free on it, and that of features.
         option: where a user says which device.
 
     Raises:
@@ -89,8 +98,8 @@ def claimed(
         torch.cuda.set_device(index)
         # One after another: whoever looks at the free memory must see what those before it are going to use.
         with filelock.FileLock(folder / f"{_uuid(index)}.memory"):
-            _take_memory(index, share)
-        yield Claim(torch.device("cuda", index), slot, share.runs)
+            features_mib = _take_memory(index, share)
+        yield Claim(torch.device("cuda", index), slot, share.runs, features_mib)
     finally:
         lock.release()
 
@@ -118,21 +127,29 @@ def _uuid(index: int) -> str:
     return str(torch.cuda.get_device_properties(index).uuid)
 
 
-def _take_memory(index: int, share: Share) -> None:
-    """Refuse a GPU on which too little memory is free, and occupy what is needed where others share it."""
-    if share.need_mib is None:
-        if share.runs > 1:
-            print("how much GPU memory this training needs is neither recorded nor stated: not checked", flush=True)
-        return
+def _take_memory(index: int, share: Share) -> float:
+    """MiB of a GPU that features may take; occupies what is needed, theirs included, where others share the GPU.
+
+    Raises:
+        SettingsError: too little memory is free.
+    """
+    if share.need_mib is None and share.runs > 1:
+        print("how much GPU memory this training needs is neither recorded nor stated: not checked", flush=True)
+    if share.need_mib is None and not share.features_mib:
+        return 0.0
     free, total = (size / MIB for size in torch.cuda.mem_get_info(index))
-    if share.need_mib > free:
+    if share.need_mib is not None and share.need_mib > free:
         raise SettingsError(
             f"GPU {index} has {free:,.0f} of {total:,.0f} MiB free, and this training needs {share.need_mib:,.0f}; "
             "lower runs_per_gpu, wait for what else runs there, or state another need with --gpu-memory (Snakemake: "
             "--config gpu_memory=MIB)"
         )
-    if share.runs > 1:
-        occupy(index, int(share.need_mib * MIB))
+    # Whoever comes first takes no more than an equal part, so that all runs find what they need.
+    room = min(free, total / share.runs) - (share.reserve_mib if share.need_mib is None else share.need_mib)
+    taken = (share.need_mib or 0) + (share.features_mib if share.features_mib <= room else 0)
+    if share.runs > 1 and taken:
+        occupy(index, int(taken * MIB))
+    return room
 
 
 def occupy(index: int, size: int) -> None:

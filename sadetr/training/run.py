@@ -4,9 +4,9 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sadetr import progress
 from sadetr.configuration import load_method
 from sadetr.data.annotations import read_annotations
 from sadetr.data.batches import Split
+from sadetr.data.feeding import Feeder
 from sadetr.data.labelling import labelled_in, left_out_of_scores, left_out_of_training, trainable, unmet
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, ResultsError
@@ -32,7 +33,8 @@ from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
 from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
-from sadetr.training.loop import Predicted, Trainer
+from sadetr.training.loop import Trainer
+from sadetr.training.placement import Placement, other_splits, selection_splits
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.saving import BackgroundSaver
@@ -46,6 +48,16 @@ class Data:
     """Rows of the training split that have labels."""
     splits: dict[str, Split]
     """All rows of every split."""
+
+    def placement(self, settings: RunSettings, store: FeatureStore) -> Placement:
+        """How the features that the run needs are to be brought to its device."""
+        others = [self.splits[name] for name in other_splits(settings)]
+        return Placement(settings.execution.features, store, [self.training, *others], settings.training.batch_size)
+
+    def fed_by(self, feeder: Feeder, names: Sequence[str]) -> "Data":
+        """The same, the training's rows and the splits with one of the ``names`` brought by ``feeder``."""
+        splits = {name: split.fed_by(feeder) if name in names else split for name, split in self.splits.items()}
+        return Data(self.training.fed_by(feeder), splits)
 
 
 def train(
@@ -86,8 +98,11 @@ def train(
             return
         remove_leftovers(folder)
         data = _read(settings, store, annotations)
+        placement = data.placement(settings, store)
+        share = replace(share, features_mib=placement.resident_mib)
         with claimed(settings.execution.device, allotted=gpus, share=share) as claim:
             make_deterministic(settings.execution.threads)
+            data = data.fed_by(placement.feeder(claim), other_splits(settings))
             model = _initialised(settings).to(claim.device)
             state = _load_state(run, _state_fingerprint(fingerprints, claim.device))
             trainer = _train(run, settings, model, data, state, claim.device)
@@ -104,7 +119,7 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
     rows = queries[dataset.train_split]
     if remark := left_out_of_training(rows, dataset):
         print(f"warning: {annotations[dataset.train_split]}: {remark}", flush=True)
-    for split in dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None):
+    for split in selection_splits(dataset):
         for remark in left_out_of_scores(queries[split], dataset.highlights):
             print(f"warning: {annotations[split]}: in selecting checkpoints, {remark}", flush=True)
     labelled = trainable(rows, dataset)
@@ -177,6 +192,7 @@ def _finish(
         "device": device_name(device),
         "gpu_slot": claim.slot,
         "runs_per_gpu": claim.runs_per_gpu,
+        "features_mode": data.training.features_mode,
         # Graphs are of the process that ends the training, steps of all.
         "step": {"way": updates.kind, "graphs": updates.graphs, "steps": state.steps},
         "train_seconds": state.seconds,

@@ -65,6 +65,17 @@ def test_hours_memory_and_disk_by_hand(lines: Path, tmp_path: Path) -> None:
     assert "variants without a line of their own: as `full` of their method" in forecast.basis.assumed
 
 
+def test_features_on_a_gpu_come_on_top(lines: Path, tmp_path: Path) -> None:
+    forecast = make_forecast(layout("paper", results=tmp_path), [RECORDED, lines], ["table5"])
+    said = [line for line in text(forecast).splitlines() if "MiB of the GPU for features" in line]
+    number = forecast.devices.index(GPU) + 1
+    size = f"{forecast.stores['qvhighlights'] / 2**20:,.0f}"
+    assert said == [
+        f"memory [{number}]: and up to {size} MiB of the GPU for features (qvhighlights), where they fit "
+        "(docs/placement.md)"
+    ]
+
+
 def test_shared_runs_count_once(lines: Path) -> None:
     forecast = make_forecast(layout("paper"), [lines])
     chosen = [load_experiment(name, "paper") for name in experiment_names()]

@@ -63,6 +63,16 @@ def test_a_tree_adds_up() -> None:
     assert len(list(table(list(rows.values())))) == len(rows) + 1
 
 
+def test_gathering_beside_the_loop_is_per_batch() -> None:
+    """Of training and of validation, which are not as many."""
+    timed = {"training": Total(1, 3.0), "gathering": Total(5, 1.0)}
+    rows = {
+        row.path: row for row in part_rows(timed, {"gathering": Total(5, 9.0, moved=10)}, Limits(1.0, 1.0), steps=2)
+    }
+    found = rows["gathering"]
+    assert (found.calls, found.milliseconds, found.moved) == (1, pytest.approx(200), 2)
+
+
 def test_limits_are_measured() -> None:
     limits = measure_limits(CPU)
     assert limits.flops_per_second > 0

@@ -296,6 +296,30 @@ def test_a_stated_need_is_checked_on_a_whole_gpu_too(memory, tmp_path):
         pass
 
 
+@pytest.mark.parametrize(("features", "kept"), [(100, 100), (100.1, 0)])
+def test_features_take_what_a_slot_has_beside_its_need(memory, tmp_path, features, kept):
+    """Two runs share 1,000 MiB: each may take 500, whoever comes first."""
+    share = Share(runs=2, need_mib=400, features_mib=features)
+    with contextlib.ExitStack() as stack:
+        for number in range(4):
+            claim = stack.enter_context(claimed("cuda", tmp_path, share=share))
+            assert claim.features_mib == 100
+            assert memory[number % 2] == 1000 - (number // 2 + 1) * (400 + kept)
+
+
+def test_features_leave_a_reserve_where_no_need_is_known(memory, tmp_path):
+    with claimed("cuda", tmp_path, share=Share(features_mib=300, reserve_mib=700)) as claim:
+        assert claim.features_mib == 300
+        # Nobody else comes: nothing is set aside.
+        assert memory[0] == 1000
+    memory[0] = 800
+    with claimed("cuda", tmp_path, share=Share(features_mib=300, reserve_mib=700)) as claim:
+        assert claim.features_mib == 100
+    with claimed("cuda", tmp_path, share=Share(runs=2, features_mib=10, reserve_mib=700)) as claim:
+        assert claim.features_mib == 500 - 700
+        assert memory[0] == 800
+
+
 def test_a_processor_has_no_slots():
     with claimed("cpu", share=Share(runs=4, need_mib=10**9)) as claim:
         assert (claim.device.type, claim.slot, claim.runs_per_gpu) == ("cpu", None, None)

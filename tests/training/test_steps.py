@@ -1,7 +1,7 @@
 """A step of training asks the host for nothing and is one graph: what a GPU needs, shown of all methods without one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sadetr.configuration import load_method, resolve
+from sadetr.configuration import load_method, resolve, resolve_dataset
+from sadetr.data.residency import Resident
+from sadetr.data.store import FeatureStore
 from sadetr.layering import named_files
 from sadetr.models.construction import make_method
 from sadetr.models.interface import Batch, Method, Step
@@ -19,6 +21,7 @@ from sadetr.training import prediction
 from sadetr.training.checkpoint import TrainingState
 from sadetr.training.loop import Trainer
 from tests.samples import shallow
+from tests.training.test_feeding import write
 from tests.training.test_methods import SCALE
 
 METHODS = named_files("methods")
@@ -166,6 +169,42 @@ def test_a_validation_reads_back_once(training, workspace, method, monkeypatch):
     predictions = prediction.predict(made.model, workspace.split("val"), 5, torch.device("cpu"))
     assert len(predictions) == 12
     assert calls == [1]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_resident_features_are_gathered_without_reading(tmp_path, monkeypatch, dtype):
+    """Of an epoch's batches and of a validation's, and without sending, once the order of the queries has been sent."""
+    split = write(tmp_path / "store", resolve_dataset("tacos_glove", "paper"), dtype)
+    store = FeatureStore.open(tmp_path / "store")
+    resident = split.fed_by(Resident.load(store, [split.rows], torch.device("cpu")))
+
+    def sent(array: object) -> None:
+        raise ReadsError("an array of the host is sent")
+
+    makes = [lambda each: each.training_epochs(5, Streams(0)).epoch(0), lambda each: each.prediction_batches(5)]
+    for make in makes:
+        with monkeypatch.context() as patch:
+            following = make(resident)
+            batches = [next(following)]
+            patch.setattr(torch, "from_numpy", sent)
+            with NoReadingCalls(), NoReading():
+                batches += [batch.to(torch.device("cpu")) for batch in following]
+            assert len(batches) == 5
+            with pytest.raises(ReadsError, match="is sent"):
+                next(make(split))
+
+
+def test_no_shape_depends_on_a_value_of_the_device(tmp_path):
+    """On a device that has no values."""
+    split = write(tmp_path / "store", resolve_dataset("tacos_glove", "paper"), "float16")
+    store, meta = FeatureStore.open(tmp_path / "store"), torch.device("meta")
+    resident = split.fed_by(Resident.load(store, [split.rows], meta))
+    found, expected = (each.training_epochs(5, Streams(0), device=meta).epoch(0) for each in (resident, split))
+    for batch, other in zip(found, expected, strict=True):
+        for part in fields(Batch):
+            ours, theirs = getattr(batch, part.name), getattr(other, part.name)
+            assert ours.is_meta
+            assert ours.shape == theirs.shape
 
 
 # oneDNN's LSTM cannot be captured where its input needs no gradient.

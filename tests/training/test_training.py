@@ -351,10 +351,11 @@ def test_without_denoising_the_run_trains_too(workspace, tmp_path):
 def test_progress_is_one_plain_line_per_epoch_in_a_log(workspace, tmp_path, capsys):
     workspace.train(tmp_path / "run", workspace.settings(epochs=2))
     lines = capsys.readouterr().out.splitlines()
-    assert "48 training queries" in lines[0]
+    assert "from the memory map" in lines[0]
+    assert "48 training queries" in lines[1]
     # Behind them comes at most a warning: six steps are few.
-    assert [line.split("  loss")[0] for line in lines[1:3]] == ["epoch   1/2", "epoch   2/2"]
-    assert all(line.startswith("warning: epoch 2: ") for line in lines[3:])
+    assert [line.split("  loss")[0] for line in lines[2:4]] == ["epoch   1/2", "epoch   2/2"]
+    assert all(line.startswith("warning: epoch 2: ") for line in lines[4:])
 
 
 def test_an_unknown_selection_metric_is_named_at_the_first_validation(workspace, tmp_path):
