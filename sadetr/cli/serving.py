@@ -51,9 +51,7 @@ def serve(
     max_videos: Annotated[int, typer.Option(min=1, help="Videos that are held at a time.")] = 8,
     decode_seconds: Annotated[int, typer.Option(min=1, help="Time that decoding a video may take.")] = 900,
     decode_memory: Annotated[int, typer.Option(min=512, help="MiB that decoding a video may take.")] = 2048,
-    keep_minutes: Annotated[
-        float, typer.Option(min=1, help="A video is deleted after so long without its page.")
-    ] = 10,
+    keep_minutes: Annotated[float, typer.Option(min=1, help="A video is deleted after so long without its page.")] = 10,
     scale: TrainedScale = "paper",
     results: Results = RESULTS,
     data_root: Downloads = None,

@@ -77,9 +77,7 @@ def configuration(application: Starlette) -> uvicorn.Config:
     )
 
 
-def serve(
-    predictor: Predictor, limits: Limits, folder: Path, listening: socket.socket, hosts: Collection[str]
-) -> None:
+def serve(predictor: Predictor, limits: Limits, folder: Path, listening: socket.socket, hosts: Collection[str]) -> None:
     """Serve until a signal ends it; uploads lie in ``folder``."""
     application = make_application(predictor, limits, folder, hosts)
     with contextlib.suppress(KeyboardInterrupt):

@@ -61,4 +61,4 @@ def shown_size(size: int) -> str:
 
 def shown_time(seconds: float) -> str:
     """Seconds as people read them: minutes, or seconds of what is shorter."""
-    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"
+    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} second{'s' * (seconds != 1)}"

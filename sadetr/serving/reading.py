@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from sadetr.errors import DataError, SadetrError
 from sadetr.locating import Located, Predictor
@@ -104,6 +103,4 @@ class Readings:
             upload.on_removal.append(decoding.stop)
             if upload.removed:
                 raise DataError("removed")
-            features = self._predictor.features(upload.path, decoding.decoder)
-        warnings = tuple(warning.replace(str(upload.path), upload.name) for warning in features.warnings)
-        return replace(features, warnings=warnings)
+            return self._predictor.features(upload.path, decoding.decoder)

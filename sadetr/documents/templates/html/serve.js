@@ -6,7 +6,7 @@
 
   const part = (id) => document.getElementById(id);
   const [choose, work, player, timeline] = ["choose", "work", "player", "timeline"].map(part);
-  const { bytes, size } = document.body.dataset;
+  const limits = document.body.dataset;
   const PREFIX = "#video=";
   const SHOWN = 5;
   const [SOON, HEARTBEAT] = [400, 15000];
@@ -68,8 +68,7 @@
     part("ask").reset();
     part("note").textContent = "";
     part("answer").hidden = timeline.hidden = true;
-    part("unplayable").hidden = true;
-    player.hidden = false;
+    playable(true);
     show();
   }
 
@@ -79,6 +78,13 @@
     if (video.request) video.request.abort();
     if (video.id) fetch(address(), { method: "DELETE" }).catch(() => {});
     forget();
+  }
+
+  /** Whether the browser shows the video: without it the moments are all the same. */
+  function playable(can) {
+    player.hidden = !can;
+    part("unplayable").hidden = can;
+    work.classList.toggle("silent", !can);
   }
 
   function begin(name) {
@@ -104,8 +110,8 @@
 
   function upload(file) {
     remove();
-    if (file.size > Number(bytes)) {
-      complain(`${file.name}: is larger than ${size}; cut it, or encode it smaller`);
+    if (file.size > Number(limits.bytes)) {
+      complain(`${file.name}: is larger than ${limits.size}; cut it, or encode it smaller`);
       return;
     }
     const own = begin(file.name);
@@ -294,7 +300,7 @@
     seek(each.start);
     end = each.end;
     player.play().catch(() => { /* The player says why. */ });
-    say(`Playing ${spoken(each)}`);
+    say(player.hidden ? `From ${spoken(each)}` : `Playing ${spoken(each)}`);
   }
 
   function seek(seconds) {
@@ -307,7 +313,7 @@
 
   const percent = (seconds) => 100 * Math.min(1, Math.max(0, seconds / video.duration));
   const LEAST = 24;
-  const LANE = 32;
+  const LANE = 31;
 
   function paint() {
     if (!video?.ready) return;
@@ -337,7 +343,9 @@
         event.stopPropagation();
         jump(each);
       });
+      // What is too short to be a button is underlined by what it really is.
       const extent = make("div", { class: "extent", "aria-hidden": "true" });
+      extent.hidden = stop - start >= LEAST;
       Object.assign(extent.style, { left: `${start}px`, width: `${stop - start}px`, top: `${lane * LANE + 27}px` });
       return [mark(label, each === moment), extent];
     });
@@ -416,17 +424,9 @@
     // Whoever goes elsewhere wants to see more than the moment.
     if (moment && end !== null && (player.currentTime < moment.start - 0.5 || player.currentTime > moment.end)) end = null;
   });
-  player.addEventListener("error", () => {
-    if (!player.getAttribute("src")) return;
-    player.hidden = true;
-    part("unplayable").hidden = false;
-  });
+  player.addEventListener("error", () => playable(!player.getAttribute("src")));
   // Some containers play with sound alone where the pictures are unknown.
-  player.addEventListener("loadedmetadata", () => {
-    if (player.videoWidth) return;
-    player.hidden = true;
-    part("unplayable").hidden = false;
-  });
+  player.addEventListener("loadedmetadata", () => playable(player.videoWidth > 0));
   (function animate() {
     if (!player.paused) follower(player.currentTime);
     requestAnimationFrame(animate);
