@@ -49,9 +49,10 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server(found[0][4][:2], family=found[0][0])
     except OSError as error:
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno)
         raise SettingsError(
-            f"{host}, port {port}: cannot be listened on ({error.strerror}); choose others with --host and --port, "
-            "--port 0 for any that is free"
+            f"{host}, port {port}: cannot be listened on ({why}); choose others with --host and --port, --port 0 for "
+            "any that is free"
         ) from error
 
 
