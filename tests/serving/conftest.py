@@ -37,6 +37,22 @@ def videos(tmp_path_factory) -> Path:
     return folder
 
 
+def write_large(path: Path) -> Path:
+    """Two black frames of 33 MiB each, of which a codec keeps several."""
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width = stream.height = 4800
+        frame = av.VideoFrame(4800, 4800, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        for number in range(2):
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 @dataclass
 class StandIn:
     """In place of a predictor: decodes, answers at once and remembers what it was asked."""

@@ -17,6 +17,7 @@ from sadetr.serving.isolation import IsolatedDecoding, Stopped
 from sadetr.serving.limits import MIB, Limits
 from sadetr.serving.wire import FACTS, FAULT, HEADER, PICTURE, receive
 from tests.extraction.videos import write_sound, write_video
+from tests.serving.conftest import write_large
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +78,7 @@ def test_errors_are_those_of_decoding_here(tmp_path):
 
 
 def test_too_much_memory_is_an_error_of_its_own(tmp_path):
-    # A frame takes 33 MiB, and the codec keeps several.
-    large = write_video(tmp_path / "large.mkv", 3, size=(4800, 4800))
+    large = write_large(tmp_path / "large.mkv")
     limits = Limits(memory=400 * MIB)
     with IsolatedDecoding(large, limits) as decoding, pytest.raises(DataError, match="more than 400 MiB of memory"):
         list(decoding.decoder.pictures(decoding.decoder.probe(large), Fraction(30), None))

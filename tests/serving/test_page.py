@@ -229,7 +229,7 @@ def test_the_player_shows_the_moment_that_is_meant(browser, videos):
 def test_a_sentence_may_be_asked_before_the_video_is_read(browser, served, videos):
     served.predictor.gate.clear()
     choose(browser, videos / "shapes.webm")
-    browser.until(lambda: "Reading the video for clip" in "".join(browser.texts("#phase")))
+    browser.until(lambda: "Reading the video with CLIP" in "".join(browser.texts("#phase")))
     ask(browser, FIRST)
     assert browser.texts("#note") == [f"“{FIRST}” is answered as soon as the video is read."]
     assert not browser.shown("#timeline, #answer")

@@ -13,7 +13,7 @@ from sadetr.serving import uploads
 from sadetr.serving.containers import media_type
 from sadetr.serving.limits import AWAY, MIB
 from tests.extraction.videos import write_video
-from tests.serving.conftest import SECONDS, Served, StandIn, until
+from tests.serving.conftest import SECONDS, Served, StandIn, until, write_large
 
 GONE = "this video is not here any more"
 
@@ -270,7 +270,7 @@ class TestReading:
 
     def test_the_next_video_is_read_after_one_that_needs_too_much(self, serving, tmp_path, small):
         served = serving(memory=400 * MIB)
-        large = served.send(write_video(tmp_path / "large.mkv", 3, size=(4800, 4800)))
+        large = served.send(write_large(tmp_path / "large.mkv"))
         after = served.send(small)
         assert "more than 400 MiB of memory" in served.settled(large)["error"]
         assert served.settled(after)["state"] == "ready"

@@ -9,6 +9,7 @@
   const limits = document.body.dataset;
   const PREFIX = "#video=";
   const SHOWN = 5;
+  const NETWORKS = { clip: "CLIP", slowfast: "SlowFast" };
   const [SOON, HEARTBEAT] = [400, 15000];
 
   /** The video that is here or on its way: `id` once the server has it, `answers` to what was asked. */
@@ -33,6 +34,7 @@
     return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${tail}` : `${minutes}:${tail}`;
   }
 
+  const figure = (value) => value.toFixed(2).replace("-", "−");
   const range = (each) => `${clock(each.start)} – ${clock(each.end)}`;
   const spoken = (each) => `${clock(each.start)} to ${clock(each.end)}`;
   const address = (...parts) => ["/videos", video.id, ...parts].map(encodeURI).join("/");
@@ -181,7 +183,8 @@
     const key = `${told.id} ${told.number}`;
     if (began.key !== key) began = { key, time: performance.now() };
     const passed = (performance.now() - began.time) / 1000;
-    const name = `Reading the video for ${told.stream}${told.streams > 1 ? `, ${told.number} of ${told.streams}` : ""}`;
+    const name = `Reading the video with ${NETWORKS[told.stream] || told.stream}`
+      + (told.streams > 1 ? `, ${told.number} of ${told.streams}` : "");
     if (told.part === null) return [name, null];
     const left = told.part > 0.02 && passed > 3 ? passed * (1 - told.part) / told.part : 0;
     const rest = left > 2 ? `, about ${clock(Math.ceil(left))} left` : "";
@@ -246,7 +249,7 @@
 
   const shown = () => (answer ? answer.windows.slice(0, part("more").dataset.all ? undefined : SHOWN) : []);
   const described = (each, place) =>
-    `Moment ${place + 1}: ${spoken(each)}, score ${each.score.toFixed(2)}. Play it`;
+    `Moment ${place + 1}: ${spoken(each)}, score ${figure(each.score)}. Play it`;
 
   function mark(element, chosen) {
     if (chosen) element.setAttribute("aria-current", "true");
@@ -266,7 +269,7 @@
     const button = make("button", { type: "button", class: "moment", "aria-label": described(each, place) },
       make("span", { class: "rank" }, `${place + 1}`), make("span", { class: "times" }, range(each)),
       make("span", { class: "play" }, "▶ play"), make("span", { class: "meter" }, meter),
-      make("span", { class: "numbers" }, `score ${each.score.toFixed(2)} · saliency ${each.saliency.toFixed(2)}`));
+      make("span", { class: "numbers" }, `score ${figure(each.score)} · saliency ${figure(each.saliency)}`));
     button.addEventListener("click", () => jump(each));
     return make("li", {}, mark(button, each === moment));
   }
@@ -336,7 +339,7 @@
       if (lane < 0) lane = ends.push([]) - 1;
       ends[lane].push([left, left + width]);
       const label = make("button", { type: "button", class: "moment-bar", "aria-label": described(each, place) }, `${place + 1}`);
-      if (width > 64) label.append(make("small", {}, each.score.toFixed(2)));
+      if (width > 50) label.append(make("small", {}, figure(each.score)));
       label.style.setProperty("--tint", `${Math.round(6 + 26 * share(each))}%`);
       Object.assign(label.style, { left: `${left}px`, width: `${width}px`, top: `${lane * LANE}px` });
       label.addEventListener("click", (event) => {
