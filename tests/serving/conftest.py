@@ -142,6 +142,7 @@ class Server:
     """Runs the page in a thread."""
 
     def __init__(self, predictor: Any, folder: Path, limits: Limits, hosts: tuple[str, ...] = ()):
+        pytest.importorskip("starlette", reason="starlette is not installed (extra 'demo')")
         uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra 'demo')")
         from sadetr.serving.application import make_application
         from sadetr.serving.command import configuration, listen

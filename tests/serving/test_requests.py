@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sadetr.serving import uploads
 from sadetr.serving.containers import media_type
 from sadetr.serving.limits import AWAY, MIB
 from tests.extraction.videos import write_video
 from tests.serving.conftest import SECONDS, Served, StandIn, until, write_large
 
 GONE = "this video is not here any more"
+
+
+@pytest.fixture
+def uploads():
+    return pytest.importorskip("sadetr.serving.uploads", reason="starlette is not installed (extra 'demo')")
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +163,7 @@ class TestRefusedUploads:
             until(lambda: not held(served))
         assert served.send(small)
 
-    def test_nothing_comes(self, serving, monkeypatch):
+    def test_nothing_comes(self, serving, uploads, monkeypatch):
         monkeypatch.setattr(uploads, "UPLOAD_PAUSE", 0.3)
         served = serving()
         status, text = raw(served, head(served, "/videos?name=a.mp4", "Content-Length: 900"), b"\0\0\0 ftyp", wait=0.1)
@@ -214,7 +218,7 @@ class TestRefusedUploads:
         served.ask("DELETE", f"/videos/{first}")
         assert served.send(small)
 
-    def test_a_full_disk(self, serving, small, monkeypatch):
+    def test_a_full_disk(self, serving, small, uploads, monkeypatch):
         served = serving()
 
         async def full(*_):
@@ -334,7 +338,7 @@ class TestDeletion:
         until(lambda: not held(served), 10)
         assert served.ask("GET", f"/videos/{video}")[0] == 404
 
-    def test_a_page_that_was_left(self, serving, small, monkeypatch):
+    def test_a_page_that_was_left(self, serving, small, uploads, monkeypatch):
         monkeypatch.setattr(uploads, "AWAY", 0.4)
         served = serving(keep=4.0)
         left, reloaded = served.send(small), served.send(small)

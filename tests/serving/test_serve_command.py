@@ -19,6 +19,8 @@ from sadetr.serving.folder import upload_folder
 from tests.locating.conftest import RUN, Studio
 from tests.serving.conftest import Served, until
 
+pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra 'demo')")
+
 
 def words(studio: Studio, *others: object) -> list[str]:
     options = ["--run", RUN, "--clip-weights", studio.weights / "clip.pt", "--bpe", studio.weights / "words.txt.gz"]
