@@ -84,9 +84,9 @@ def atomic_folder(path: Path | str, marker: str) -> Iterator[Path]:
                 "overwritten. Choose another folder, or move this one away."
             )
         for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-            _remove_unless_in_use(leftover)
+            remove_unless_in_use(leftover)
         temporary.mkdir()
-        with _locked(temporary):
+        with locked(temporary):
             yield temporary
             if path.exists():
                 path.rename(replaced)
@@ -99,7 +99,7 @@ def atomic_folder(path: Path | str, marker: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold a lock on ``folder`` that disappears with the process, however it ends.
 
     Raises:
@@ -113,8 +113,9 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _remove_unless_in_use(folder: Path) -> None:
-    with contextlib.suppress(OSError), _locked(folder):
+def remove_unless_in_use(folder: Path) -> None:
+    """Remove what a killed process left; a folder that another one has :func:`locked` stays."""
+    with contextlib.suppress(OSError), locked(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 

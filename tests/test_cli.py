@@ -9,7 +9,7 @@ import pytest
 COMMANDS = (
     *("runs", "explain", "generate", "download", "check-data", "prepare", "train", "predict", "evaluate", "submit"),
     *("gather", "table", "figure", "paper", "comparison", "compare", "report", "status", "verify-run", "snakefile"),
-    *("extract", "compare-features", "locate"),
+    *("extract", "compare-features", "locate", "serve"),
 )
 
 

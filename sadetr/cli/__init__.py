@@ -17,6 +17,7 @@ from sadetr.cli import (  # noqa: F401
     prediction,
     progress,
     reporting,
+    serving,
     training,
     weights,
 )

@@ -17,18 +17,39 @@ from sadetr.cli.options import RESULTS, Results, app, refuse_given
 from sadetr.errors import DataError, SettingsError
 from sadetr.extraction.choices import Device, Sampling
 
+TrainedRun = Annotated[str | None, typer.Option(help="A finished run: <setting>/<method>/<variant>/seed<k>.")]
+Checkpoint = Annotated[
+    str, typer.Option(help="Of the run: best, clean or last. Without --run: a file, of import-weights or a run.")
+]
+FileSetting = Annotated[str | None, typer.Option(help="Benchmark setting that a file was trained for.")]
+FileMethod = Annotated[str | None, typer.Option(help="Method of a file that does not say it.")]
+FileVariant = Annotated[str | None, typer.Option(help="Variant that a file is of; default: the full method.")]
+TrainedScale = Annotated[str, typer.Option(help="Scale it was trained at: paper, or the path of a file.")]
+Downloads = Annotated[Path | None, typer.Option(help="Holds downloads/ with fetched weights; default: <results>.")]
+ComputeDevice = Annotated[Device, typer.Option(help="Where networks compute.")]
+
+
+def check_network(context: typer.Context, run: str | None) -> None:
+    """Refuse options that name no network, or say twice which.
+
+    Raises:
+        SettingsError: as above.
+    """
+    if run is not None:
+        refuse_given(context, "--run names the network", "setting", "method", "variant")
+    elif context.get_parameter_source("checkpoint").name != "COMMANDLINE":
+        raise SettingsError("say which network answers: --run RUN, or --checkpoint FILE --setting S")
+
 
 @app.command()
 def locate(
     context: typer.Context,
     words: Annotated[list[str], typer.Argument(metavar='VIDEO... "SENTENCE"', help="Videos and, last, the sentence.")],
-    run: Annotated[str | None, typer.Option(help="A finished run: <setting>/<method>/<variant>/seed<k>.")] = None,
-    checkpoint: Annotated[
-        str, typer.Option(help="Of the run: best, clean or last. Without --run: a file, of import-weights or a run.")
-    ] = "best",
-    setting: Annotated[str | None, typer.Option(help="Benchmark setting that a file was trained for.")] = None,
-    method: Annotated[str | None, typer.Option(help="Method of a file that does not say it.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Variant that a file is of; default: the full method.")] = None,
+    run: TrainedRun = None,
+    checkpoint: Checkpoint = "best",
+    setting: FileSetting = None,
+    method: FileMethod = None,
+    variant: FileVariant = None,
     queries: Annotated[
         Path | None, typer.Option(help="Sentences: one a line, or a .jsonl file with the field 'query'.")
     ] = None,
@@ -37,15 +58,13 @@ def locate(
     picture: Annotated[
         Path | None, typer.Option(help="Draw frames, windows and saliency: a file .png, .svg or .pdf.")
     ] = None,
-    scale: Annotated[str, typer.Option(help="Scale it was trained at: paper, or the path of a file.")] = "paper",
+    scale: TrainedScale = "paper",
     results: Results = RESULTS,
     cache: Annotated[
         Path | None, typer.Option(help="Folder where features of videos are kept; default: <results>/cache.")
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Holds downloads/ with fetched weights; default: <results>.")
-    ] = None,
-    device: Annotated[Device, typer.Option(help="Where networks compute.")] = Device.auto,
+    data_root: Downloads = None,
+    device: ComputeDevice = Device.auto,
     clip_weights: ClipWeights = None,
     slowfast_weights: SlowFastWeights = None,
     bpe: VocabularyFile = None,
@@ -59,10 +78,7 @@ def locate(
     from sadetr.locating.predictor import Predictor
     from sadetr.training.devices import claimed_device
 
-    if run is not None:
-        refuse_given(context, "--run names the network", "setting", "method", "variant")
-    elif context.get_parameter_source("checkpoint").name != "COMMANDLINE":
-        raise SettingsError("say which network answers: --run RUN, or --checkpoint FILE --setting S")
+    check_network(context, run)
     asked = question(words, queries, picture)
     with claimed_device(device.value, option="--device") as claimed:
         options = Options(

@@ -7,7 +7,7 @@ most n. Pictures start at the first frame's slot and end at that of the stream's
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +32,11 @@ MISSING_SECONDS = 1.0
 
 STRAY_SECONDS = 300.0
 """A frame that comes later than expected, by more than this, has a wrong time."""
+FORMATS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "ogg"),
+    *("dv", "gif", "mxf", "nut", "rm", "wtv", "ivf", "yuv4mpegpipe", "h264", "hevc", "m4v", "mpegvideo"),
+)
+"""FFmpeg's names of formats whose files hold what they show. Playlists and the like name other files and addresses."""
 
 Picture = NDArray[np.uint8]
 """(224, 224, 3), red, green, blue."""
@@ -128,6 +133,19 @@ def pictures(video: Video, rate: Fraction, late: float | None = None) -> Iterato
     _check_whole(video)
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """Where files are opened: in this process (:data:`DIRECT`), or in one of their own."""
+
+    probe: Callable[[Path], Video]
+    """As :func:`probe`."""
+    pictures: Callable[[Video, Fraction, float | None], Iterator[Picture]]
+    """As :func:`pictures`."""
+
+
+DIRECT = Decoder(probe, pictures)
+
+
 def _filtered(video: Video, container: "InputContainer", rate: Fraction, late: float | None) -> Iterator[Picture]:
     stream = _video_stream(video.path, container)
     stream.thread_type = "AUTO"
@@ -169,8 +187,9 @@ def _opened(path: Path) -> "InputContainer":
     if found := disguise(path, VIDEO):
         raise DataError(f"{path}: {found}")
     try:
-        # A path, and never an address: FFmpeg would open those too.
-        return av.open(f"file:{path}", metadata_errors="replace")
+        # A path, and never an address: FFmpeg would open those too, and whatever a playlist names.
+        allowed = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+        return av.open(f"file:{path}", metadata_errors="replace", container_options=allowed)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or type(error).__name__
         raise DataError(f"{path}: cannot be opened as a video ({what}); copy or encode it again.") from error

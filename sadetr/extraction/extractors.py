@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sadetr.errors import DataError, SettingsError
 from sadetr.extraction.choices import Sampling
 from sadetr.extraction.clip import ImageTower, TextTower, halve
-from sadetr.extraction.decoding import Video, pictures, probe
+from sadetr.extraction.decoding import DIRECT, Decoder, Video
 from sadetr.extraction.sampling import (
     SECOND,
     clip_rate,
@@ -54,7 +54,7 @@ class Extractor(Protocol):
     def width(self) -> int:
         """Channels of a row."""
 
-    def __call__(self, video: Video) -> Rows:
+    def __call__(self, video: Video, decoder: Decoder = DIRECT) -> Rows:
         """(clips, width) of a video.
 
         Raises:
@@ -83,9 +83,9 @@ class ClipExtractor:
         self._clip_length = clip_length
         self._network = _Network(halve(tower) if device.type == "cuda" else tower, device)
 
-    def __call__(self, video: Video) -> Rows:
+    def __call__(self, video: Video, decoder: Decoder = DIRECT) -> Rows:
         rate = clip_rate(self._clip_length, video.probed)
-        shown = (picture.transpose(2, 0, 1) for picture in pictures(video, rate, self._clip_length / 2))
+        shown = (picture.transpose(2, 0, 1) for picture in decoder.pictures(video, rate, self._clip_length / 2))
         return _stored(video, [self._network(np.stack(batch)) for batch in _batched(shown, PICTURES_AT_ONCE)])
 
 
@@ -99,9 +99,9 @@ class SlowFastExtractor:
         self._at_once = CLIPS_AT_ONCE[device.type]
         self._network = _Network(network, device)
 
-    def __call__(self, video: Video) -> Rows:
+    def __call__(self, video: Video, decoder: Decoder = DIRECT) -> Rows:
         indices = slowfast_indices(video.frame_rate, self._seconds, self._sampling)
-        clips = slowfast_clips(pictures(video, Fraction(SECOND), self._seconds / 2), self._seconds)
+        clips = slowfast_clips(decoder.pictures(video, Fraction(SECOND), self._seconds / 2), self._seconds)
         seen = (clip[indices].transpose(3, 0, 1, 2) for clip in clips)
         rows = [self._network(np.stack(batch)) for batch in _batched(seen, self._at_once)]
         return _stored(video, rows, most_rows(video, self._seconds))
@@ -131,19 +131,20 @@ class Extracted:
     streams: dict[str, Rows]
 
 
-def extract_video(path: Path, extractors: Mapping[str, Extractor]) -> Extracted:
+def extract_video(path: Path, extractors: Mapping[str, Extractor], decoder: Decoder = DIRECT) -> Extracted:
     """Features of one video by stream.
 
     Args:
         path: a video file.
         extractors: stream -> what makes it.
+        decoder: what opens the file.
 
     Raises:
         DataError: the file is no video, is damaged, or is too short for a clip.
         SettingsError: PyAV is not installed.
     """
-    video = probe(path)
-    return Extracted(video, {name: extractor(video) for name, extractor in extractors.items()})
+    video = decoder.probe(path)
+    return Extracted(video, {name: extractor(video, decoder) for name, extractor in extractors.items()})
 
 
 class Sentence(NamedTuple):

@@ -11,7 +11,7 @@ from sadetr.data.download.transfer import checksum
 from sadetr.data.packing import averaged, normalise_rows
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, SettingsError
-from sadetr.extraction.decoding import decoder_version, probe
+from sadetr.extraction.decoding import DIRECT, Decoder, decoder_version
 from sadetr.extraction.extractors import extract_video
 from sadetr.extraction.streams import EXTRACTORS, Options, sentence_encoder, video_extractor
 from sadetr.installation import document
@@ -66,20 +66,22 @@ class FeatureMaker:
         """Stream -> weights and whatever else decides on its numbers."""
         self.made_with[SENTENCES] = text
 
-    def video(self, path: Path) -> VideoFeatures:
-        """All streams of a video, equally long.
+    def video(self, path: Path, decoder: Decoder = DIRECT) -> VideoFeatures:
+        """All streams of a video, equally long; ``decoder`` opens the file.
 
         Raises:
             DataError: the file is no video, is damaged, or is too short for a clip.
             ResultsError: the cache cannot be written.
         """
-        # Says what is wrong with a file before it is read to its end.
-        probe(path)
 
         def make() -> VideoFeatures:
-            return self._extract(path)
+            return self._extract(path, decoder)
 
-        return make() if self._cache is None else self._cache.get(self._key(path), make)
+        if self._cache is None:
+            return make()
+        # Says what is wrong with a file before it is read to its end.
+        decoder.probe(path)
+        return self._cache.get(self._key(path), make)
 
     def _key(self, path: Path) -> dict[str, Any]:
         try:
@@ -96,8 +98,8 @@ class FeatureMaker:
             "code": code_fingerprint("sadetr.extraction.extractors"),
         }
 
-    def _extract(self, path: Path) -> VideoFeatures:
-        found = extract_video(path, self._extractors)
+    def _extract(self, path: Path, decoder: Decoder) -> VideoFeatures:
+        found = extract_video(path, self._extractors, decoder)
         lengths = {name: len(rows) for name, rows in found.streams.items()}
         shortest = min(lengths.values())
         if max(lengths.values()) - shortest > self._dataset.length_tolerance:
@@ -105,6 +107,11 @@ class FeatureMaker:
             raise DataError(f"{path}: its streams differ in length ({clips} clips); encode it again.")
         streams = {name: rows[:shortest] for name, rows in found.streams.items()}
         return VideoFeatures(streams, found.video.duration or 0.0, tuple(found.video.warnings))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of a video's streams, in the order in which they are made."""
+        return tuple(self._extractors)
 
     def tokens(self, sentences: Sequence[str]) -> list[NDArray[np.float32]]:
         """(T, width) of every sentence, as preparation stores them."""

@@ -14,6 +14,7 @@ from sadetr.data.query import Query
 from sadetr.data.store import FeatureStore
 from sadetr.errors import DataError, SettingsError
 from sadetr.experiments import RunId, canonical
+from sadetr.extraction.decoding import DIRECT, Decoder
 from sadetr.extraction.extractors import make_exact
 from sadetr.extraction.streams import Options
 from sadetr.layout import Layout
@@ -107,14 +108,29 @@ class Predictor:
         sentences = [sentences] if isinstance(sentences, str) else list(sentences)
         for number, sentence in enumerate(sentences, 1):
             check_sentence(sentence, f"sentence {number}")
-        if not sentences:
-            return []
-        features = self._features.video(Path(video))
+        return self.answer(str(video), self.features(video), sentences) if sentences else []
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams of :meth:`features`, in the order in which they are made."""
+        return self._features.streams
+
+    def features(self, video: str | Path, decoder: Decoder = DIRECT) -> VideoFeatures:
+        """What :meth:`answer` needs of a video; ``decoder`` opens the file.
+
+        Raises:
+            DataError: the file is no video, is damaged, or is too short for a clip.
+            ResultsError: the cache cannot be written.
+        """
+        return self._features.video(Path(video), decoder)
+
+    def answer(self, video: str, features: VideoFeatures, sentences: Sequence[str]) -> list[Located]:
+        """As :meth:`locate`, about features of :meth:`features`; ``video`` is the name in the answers."""
         dataset = self._network.settings.dataset
         clips = len(next(iter(features.streams.values())))
         pieces = cut(clips, longest_piece(dataset), dataset.clip_length, features.duration)
         return [
-            self._answer(str(video), sentence, features, clips, found)
+            self._answer(video, sentence, features, clips, found)
             for sentence, found in zip(sentences, self._predict(features, pieces, sentences), strict=True)
         ]
 

@@ -33,7 +33,7 @@ from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
 from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
-from sadetr.training.loop import Trainer
+from sadetr.training.loop import Predicted, Trainer
 from sadetr.training.placement import Placement, other_splits, selection_splits
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import make_deterministic

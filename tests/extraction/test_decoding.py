@@ -365,3 +365,19 @@ def test_addresses_are_no_files(tmp_path):
     pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
     with pytest.raises(DataError, match="No such file"):
         probe(Path("http://127.0.0.1:9/a.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.m3u8", "#EXTM3U\n#\x01\n#EXTINF:1,\npart.ts\n#EXT-X-ENDLIST\n"),
+        ("list.ffconcat", "ffconcat version 1.0\n#\x01\nfile part.ts\n"),
+    ],
+)
+def test_a_list_of_other_files_is_no_video(tmp_path, name, text):
+    # The byte lets it pass for something else than text, which is refused before.
+    write_video(tmp_path / "part.ts", 10, codec="mpeg2video")
+    assert probe(tmp_path / "part.ts").width == 96
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=r"list\..*: cannot be opened as a video"):
+        probe(tmp_path / name)

@@ -131,18 +131,24 @@ class Studio:
         return Predictor.load(source, **{**values, **others})
 
 
-@pytest.fixture(scope="session")
-def studio(tmp_path_factory, weights) -> Studio:
-    """Not to be changed."""
-    studio = Studio(tmp_path_factory.mktemp("studio"), weights)
-    write_scale(studio.scale, 4)
-    rng = np.random.default_rng(1)
-    write_events(studio.short, [Event("red", 2, 4)], rng, seconds=8)
-    write_events(studio.long, [Event("red", 2, 6), Event("blue", 10, 14)], rng, seconds=15)
+def make_studio(folder: Path, weights: Path, longest: int = 4, others: str = SLOWFAST) -> Studio:
+    """Its scale as :func:`write_scale` makes it, and its run; no videos."""
+    studio = Studio(folder, weights)
+    write_scale(studio.scale, longest, others)
     torch.manual_seed(5)
     model = shaken(make_method(studio.settings))
     fingerprint = {"config_fingerprint": config_fingerprint(studio.settings)}
     write_tensors(studio.layout.run(RUN).checkpoint("best"), model.state_dict(), fingerprint)
+    return studio
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory, weights) -> Studio:
+    """Not to be changed."""
+    studio = make_studio(tmp_path_factory.mktemp("studio"), weights)
+    rng = np.random.default_rng(1)
+    write_events(studio.short, [Event("red", 2, 4)], rng, seconds=8)
+    write_events(studio.long, [Event("red", 2, 6), Event("blue", 10, 14)], rng, seconds=15)
     return studio
 
 

@@ -39,13 +39,15 @@ def frame_of(events: Sequence[Event], second: float, noise: NDArray[np.uint8]) -
     return frame
 
 
-def write_events(path: Path, events: Sequence[Event], rng: np.random.Generator, seconds: int = SECONDS) -> Path:
+def write_events(
+    path: Path, events: Sequence[Event], rng: np.random.Generator, seconds: int = SECONDS, codec: str = "mpeg4"
+) -> Path:
     """A video of ``seconds`` seconds."""
     av = pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = rng.integers(30, 70, (SIZE, SIZE, 3), dtype=np.uint8)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=RATE)
+        stream = container.add_stream(codec, rate=RATE)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = SIZE, SIZE, "yuv420p", 1_000_000
         for number in range(RATE * seconds):
             frame = av.VideoFrame.from_ndarray(frame_of(events, number / RATE, noise), "rgb24")

@@ -118,7 +118,7 @@ class TestCache:
         """Paths of videos that were extracted; their features are quickly drawn instead."""
         calls = []
 
-        def draw(path, extractors):
+        def draw(path, extractors, decoder):
             rng = np.random.default_rng(len(calls))
             calls.append(path)
             streams = {

@@ -31,14 +31,19 @@ class Browser:
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         self.driver.set_script_timeout(120)
 
-    def open(self, page: Path, place: str = "", scheme: str = "light", width: str = "desktop", **media: str) -> None:
-        """Load ``page`` from disk, at ``#place``; ``media`` are more features, ``prefers-reduced-motion`` say."""
+    def open(
+        self, page: Path | str, place: str = "", scheme: str = "light", width: str = "desktop", **media: str
+    ) -> None:
+        """Load ``page`` from disk or an address, at ``#place``.
+
+        ``media`` are more features, ``prefers-reduced-motion`` say.
+        """
         wide, high = WIDTHS[width]
         size = {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.set_media("", **{"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce", **media})
         self.driver.get("about:blank")
-        self.driver.get(page.as_uri() + place)
+        self.driver.get((page if isinstance(page, str) else page.as_uri()) + place)
 
     def set_media(self, kind: str, **features: str) -> None:
         """Show the page as on ``kind`` of media, "" = a screen."""
