@@ -47,9 +47,8 @@ class _DroppedSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, mask: Tensor) -> Tensor:
         weights = logits.softmax(-1)
-        dropped = mask.mul_(weights)
+        dropped = weights * mask
         ctx.save_for_backward(weights, dropped)
-        ctx.mark_dirty(mask)
         return dropped
 
     @staticmethod
