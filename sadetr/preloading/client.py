@@ -19,8 +19,8 @@ import sys
 VARIABLE = "SADETR_PRELOADED"
 ACCEPTED = b"+"
 SEPARATOR = b"\0"
-PATIENCE = 20.0
-"""Seconds after which a process that does not answer is not asked any more."""
+PATIENCE = 60.0
+"""Seconds after which a process that does not answer, because it still imports or hangs, is not waited for."""
 STREAMS = (0, 1, 2)
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 BROUGHT = (b"TMPDIR", b"TMP", b"TEMPDIR", b"TEMP", b"PWD", b"OLDPWD", b"SHLVL", b"_")

@@ -5,6 +5,7 @@ import os
 import pkgutil
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sadetr.provenance import code_fingerprint
@@ -26,14 +27,13 @@ MODULES = (
 
 
 class Imports:
-    """Modules that jobs need. They only define things: no settings or data are read."""
+    """Modules that were imported, and what their files were then."""
 
-    def __init__(self) -> None:
-        """Import them."""
+    def __init__(self, modules: Iterable[str]) -> None:
+        """Import ``modules``, which only define things: none reads settings or data."""
         begun = time.time_ns()
-        for name in (*MODULES, *_below(METHODS)):
+        for name in modules:
             importlib.import_module(name)
-        _analyse_sources()
         files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} - {None}
         self._stamps = {file: _stamp(file) for file in sorted(files) if Path(file).is_file()}
         # Edited while it was imported: nobody knows which half was read.
@@ -44,14 +44,17 @@ class Imports:
         return self._edited or next((file for file, stamp in self._stamps.items() if _stamp(file) != stamp), None)
 
 
-def _below(package: str) -> list[str]:
-    folders = importlib.import_module(package).__path__
-    return [module.name for module in pkgutil.walk_packages(folders, f"{package}.")]
+def needed() -> Iterator[str]:
+    """Names of what the jobs of a workflow import, methods included.
 
-
-def _analyse_sources() -> None:
-    """Parse what the fingerprints of trainings are made of: remembered by a source's text, so an edited one is parsed."""
-    for module in _below(METHODS):
+    The sources of these have been parsed then, which the fingerprint of a training takes half a second for. They are
+    remembered by their text, so that an edited one is parsed again.
+    """
+    yield from MODULES
+    folders = importlib.import_module(METHODS).__path__
+    methods = [module.name for module in pkgutil.walk_packages(folders, f"{METHODS}.")]
+    yield from methods
+    for module in methods:
         code_fingerprint(TRAINING, module)
     # These are remembered by name.
     code_fingerprint.cache_clear()

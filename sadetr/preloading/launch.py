@@ -26,8 +26,6 @@ ALLOCATOR = ("JE_ARROW_MALLOC_CONF", "background_thread:false")
 def launch(folder: Path) -> None:
     """Start the process that jobs of this one are served by, until this one ends.
 
-    It imports while the first jobs run, which start the usual way.
-
     Args:
         folder: ``.snakemake`` of the working folder, for the log.
     """

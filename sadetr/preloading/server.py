@@ -9,12 +9,15 @@ import contextlib
 import ctypes
 import gc
 import os
+import runpy
 import selectors
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +29,6 @@ PATIENCE = 5.0
 TOGETHER = 1.0
 """Seconds within which a signal to this process and one to a client are taken for one to all of them, as Ctrl-C is."""
 PR_SET_PDEATHSIG = 1
-PROGRAM = ["-m", "sadetr"]
-"""How the words begin that are run here."""
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Server:
         self._handlers = {signum: signal.getsignal(signum) for signum in (*FORWARDED, signal.SIGCHLD)}
 
     def serve(self) -> Request | None:
-        """Until nobody can ask and all jobs have ended.
+        """Run jobs until nobody can ask and all have ended.
 
         Returns:
             None; and in each forked process the request that it is to run.
@@ -127,8 +128,9 @@ class Server:
             print(f"refused: {error}", file=sys.stderr, flush=True)
             link.close()
             return None
+        link.setblocking(False)
         try:
-            if reason := self._refusal(request):
+            if reason := _gone(link) or self._refusal(request):
                 print(f"refused: {' '.join(request.words)}: {reason}", file=sys.stderr, flush=True)
                 link.close()
                 return None
@@ -140,7 +142,6 @@ class Server:
             _close(request.streams)
         print(f"{pid}: {' '.join(request.words)}", file=sys.stderr, flush=True)
         self._jobs[pid] = link
-        link.setblocking(False)
         self._selector.register(link, selectors.EVENT_READ)
         with contextlib.suppress(OSError):
             link.send(ACCEPTED)
@@ -148,8 +149,8 @@ class Server:
 
     def _refusal(self, request: Request) -> str | None:
         """Why a fresh Python would not do what a fork does."""
-        if request.words[: len(PROGRAM)] != PROGRAM:
-            return f"only python {' '.join(PROGRAM)} is run here"
+        if request.words[:1] != ["-m"] or len(request.words) < 2:
+            return "not a module"
         if request.surroundings != self._surroundings:
             differing = set(request.surroundings.splitlines()) ^ set(self._surroundings.splitlines())
             return "another " + ", ".join(sorted({fact.partition(":")[0] for fact in differing}))
@@ -206,31 +207,43 @@ class Server:
             link.close()
 
 
+def _gone(link: socket.socket) -> str | None:
+    """Says so where the client does not wait any more; it will have started its job itself."""
+    try:
+        return None if link.recv(1, socket.MSG_PEEK) else "gave up waiting"
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        return str(error)
+
+
 def _close(descriptors: list[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
 
 
-def serve(address: Path) -> Request | None:
-    """Import everything, then answer at ``address`` until standard input ends; as :meth:`Server.serve`."""
+def serve(address: Path, modules: Iterable[str]) -> None:
+    """Import modules, then run jobs for whoever asks at ``address``, until standard input ends.
+
+    Who asks while they are imported waits: that is no longer than importing them once more.
+    """
     # Before the imports, which set variables of their own: so they do in every job.
     facts = surroundings()
-    imports = Imports()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(address))
+    listener.listen(256)
+    imports = Imports(modules)
+    request = None
     if threads := len(os.listdir("/proc/self/task")) - 1:
         print(f"nothing is preloaded: the imports started {threads} threads", file=sys.stderr, flush=True)
-        return None
-    # What is imported stays; looking through it for garbage would copy its memory in every job.
-    gc.collect()
-    gc.freeze()
-    temporary = address.with_suffix(".new")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(temporary))
-    listener.listen(64)
-    temporary.rename(address)
-    print(f"serving after {time.process_time():.1f} s", file=sys.stderr, flush=True)
-    request = Server(listener, 0, imports, facts).serve()
-    if request is None:
-        address.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            address.parent.rmdir()
-    return request
+    else:
+        # What is imported stays: looking through it for garbage would copy its memory in every job.
+        gc.collect()
+        gc.freeze()
+        print(f"{len(sys.modules)} modules imported in {time.process_time():.1f} s", file=sys.stderr, flush=True)
+        request = Server(listener, 0, imports, facts).serve()
+    if request is not None:
+        sys.argv = request.words[1:]
+        runpy.run_module(request.words[1], run_name="__main__", alter_sys=True)
+    else:
+        shutil.rmtree(address.parent, ignore_errors=True)

@@ -88,8 +88,10 @@ if INSTALLED:
 if preloading:
 
     onstart:
-        # Jobs on other machines, and files that are only touched, start no Python here.
-        if workflow.local_exec and not workflow.touch:
+        # Jobs on other machines, and files that are only touched, start no Python here; and importing for one training
+        # what it imports itself saves nothing.
+        trainings = sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
+        if workflow.local_exec and not workflow.touch and trainings > 1:
             launch.launch(Path(".snakemake"))
 
 
