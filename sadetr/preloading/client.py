@@ -51,35 +51,77 @@ def main() -> None:
     """Run the words of the command line."""
     words = sys.argv[1:]
     address = os.environ.get(VARIABLE)
-    status = ask(address, words) if address else None
+    status = ask(address, words) if address and _has_streams() else None
     if status is None:
         os.execv(sys.executable, [sys.executable, *words])
     end_as(status)
 
 
-def ask(address: str, words: list[str]) -> int | None:
-    """Have ``words`` run at ``address``; returns the exit code, or minus the signal; None if nobody runs them."""
+def _has_streams() -> bool:
+    """Whether none is closed; a socket would take its place."""
     try:
-        # Closed ones would be replaced by the socket.
         for stream in STREAMS:
             os.fstat(stream)
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return True
+
+
+def ask(address: str, words: list[str]) -> int | None:
+    """Have ``words`` run at ``address``; returns the exit code, or minus the signal; None if nobody runs them."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    signals = Signals(link)
+    try:
         link.settimeout(PATIENCE)
         link.connect(address)
+        # A signal must not be passed on in the middle of a request.
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         _send(link, words)
-        if link.recv(1) != ACCEPTED:
-            link.close()
-            return None
+        signals.pass_on()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        accepted = link.recv(1) == ACCEPTED
     except OSError:
+        accepted = False
+    if not accepted:
+        link.close()
+        signals.take_back()
         return None
     link.settimeout(None)
-    for signum in FORWARDED:
-        if signal.getsignal(signum) != signal.SIG_IGN:
-            signal.signal(signum, lambda signum, frame: _forward(link, signum))
     answer = b"".join(iter(lambda: _receive(link), b""))
     if not answer:
         os.write(2, b"error: the preloaded process that ran this job was killed; start the same command again\n")
     return int(answer or -signal.SIGKILL)
+
+
+class Signals:
+    """Signals to this process, which are passed on to whoever runs its job."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._usual = {signum: signal.getsignal(signum) for signum in FORWARDED}
+        self._heard: list[int] = []
+
+    def pass_on(self) -> None:
+        """From now on; what the job ignores is ignored here too."""
+        for signum, handler in self._usual.items():
+            if handler != signal.SIG_IGN:
+                signal.signal(signum, self._hear)
+
+    def take_back(self) -> None:
+        """There is no job: what has come since then means this process."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        for signum, handler in self._usual.items():
+            signal.signal(signum, handler)
+        for signum in self._heard:
+            os.kill(os.getpid(), signum)
+
+    def _hear(self, signum: int, _: object) -> None:
+        self._heard.append(signum)
+        try:
+            self._link.send(bytes([signum]))
+        except OSError:
+            # The job has ended; how, is read next.
+            return
 
 
 def _send(link: socket.socket, words: list[str]) -> None:
@@ -95,14 +137,6 @@ def _send(link: socket.socket, words: list[str]) -> None:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", STREAMS))]
     link.sendmsg([len(message).to_bytes(8, "big")], rights)
     link.sendall(message)
-
-
-def _forward(link: socket.socket, signum: int) -> None:
-    try:
-        link.send(bytes([signum]))
-    except OSError:
-        # It has ended; how, is read next.
-        return
 
 
 def _receive(link: socket.socket) -> bytes:

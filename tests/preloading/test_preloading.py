@@ -162,10 +162,10 @@ def test_jobs_run_side_by_side(place):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_reaches_the_job(place, signum):
     code = f"signal.signal({int(signum)}, lambda *_: sys.exit(40)); {WAITING}"
-    client_process = place.start(code)
+    process = place.start(code)
     await_until(lambda: place.has_begun and "started" in (place.folder / "out").read_text())
-    client_process.send_signal(signum)
-    assert client_process.wait(20) == 40
+    process.send_signal(signum)
+    assert process.wait(20) == 40
 
 
 def test_ctrl_c_interrupts_a_job_once(place):
