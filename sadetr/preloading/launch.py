@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,11 +24,14 @@ ALLOCATOR = ("JE_ARROW_MALLOC_CONF", "background_thread:false")
 """Keeps an allocator that pyarrow brings along, and does not use, from starting a thread."""
 
 
-def launch(folder: Path) -> None:
+def launch(folder: Path) -> subprocess.Popen:
     """Start the process that jobs of this one are served by, until this one ends.
 
     Args:
         folder: ``.snakemake`` of the working folder, for the log.
+
+    Returns:
+        It; it ends when its standard input is closed.
     """
     # Not below the working folder, whose path may be too long for a socket.
     place = Path(tempfile.mkdtemp(prefix="sadetr-"))
@@ -35,18 +39,26 @@ def launch(folder: Path) -> None:
     os.environ[client.VARIABLE] = str(place / "jobs")
     os.environ.setdefault(*ALLOCATOR)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOG, "w") as log:
-        _started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "sadetr.preloading", str(place / "jobs")],
-                # Ends when this process does, however it ends.
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                env=os.environ | SETTLED,
-            )
+    with open(folder / LOG, "w") as log, listening(place / "jobs") as listener:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sadetr.preloading", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env=os.environ | SETTLED,
+            pass_fds=[listener.fileno()],
         )
+    # The pipe would be closed with its last reference.
+    _started.append(process)
+    return process
+
+
+def listening(path: Path) -> socket.socket:
+    """A socket for the process to inherit: who asks before that has begun is heard when it has."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(256)
+    return listener
 
 
 _started: list[subprocess.Popen] = []
-"""Held, as the pipe would be closed with its last reference."""

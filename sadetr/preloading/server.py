@@ -5,6 +5,7 @@ looks for a GPU and has one thread, so that a fork is what a fresh Python is aft
 difference is refused, and the job starts the usual way: other surroundings, or a module that was edited meanwhile.
 """
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -17,7 +18,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +122,11 @@ class Server:
 
     def _accept(self) -> Request | None:
         """Fork for the next client; returns its request in the forked process alone."""
-        link, _ = self._listener.accept()
+        try:
+            link, _ = self._listener.accept()
+        except OSError:
+            # Whoever asked is gone.
+            return None
         try:
             request = Request.receive(link)
         except (OSError, ValueError) as error:
@@ -222,16 +227,53 @@ def _close(descriptors: list[int]) -> None:
         os.close(descriptor)
 
 
-def serve(address: Path, modules: Iterable[str]) -> None:
-    """Import modules, then run jobs for whoever asks at ``address``, until standard input ends.
+class Ending:
+    """Lets a job end after all its exit functions, without taking apart what was imported.
+
+    Python would look at every imported object, which costs a forked process a copy of its memory: half a second.
+    """
+
+    def __init__(self) -> None:
+        """To be made before anything else registers an exit function: the first one is called last."""
+        self._status: int | None = None
+        atexit.register(self._leave)
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """The block is the job. How it ends is noted; with an exception other than SystemExit, Python ends it."""
+        try:
+            yield
+            self._status = 0
+        except SystemExit as error:
+            if error.code is None or isinstance(error.code, int):
+                self._status = (error.code or 0) & 0xFF
+            raise
+
+    def _leave(self) -> None:
+        if self._status is None:
+            return
+        # A stream that cannot be written is for Python to report.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self._status)
+
+
+def serve(descriptor: int, modules: Iterable[str]) -> None:
+    """Import modules, then run jobs for whoever asks, until standard input ends.
 
     Who asks while they are imported waits: that is no longer than importing them once more.
+
+    Args:
+        descriptor: of a socket that listens; its folder is removed in the end.
+        modules: names of what jobs import.
     """
+    ending = Ending()
     # Before the imports, which set variables of their own: so they do in every job.
     facts = surroundings()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(address))
-    listener.listen(256)
+    listener = socket.socket(fileno=descriptor)
+    listener.setblocking(False)
+    folder = Path(listener.getsockname()).parent
     imports = Imports(modules)
     request = None
     if threads := len(os.listdir("/proc/self/task")) - 1:
@@ -244,6 +286,7 @@ def serve(address: Path, modules: Iterable[str]) -> None:
         request = Server(listener, 0, imports, facts).serve()
     if request is not None:
         sys.argv = request.words[1:]
-        runpy.run_module(request.words[1], run_name="__main__", alter_sys=True)
+        with ending.noted():
+            runpy.run_module(request.words[1], run_name="__main__", alter_sys=True)
     else:
-        shutil.rmtree(address.parent, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

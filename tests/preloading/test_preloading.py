@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from sadetr.preloading import client
-from sadetr.preloading.launch import PYTHON
+from sadetr.preloading.launch import PYTHON, listening
 
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys
-from pathlib import Path
 from sadetr.preloading.server import serve
-serve(Path(sys.argv[1]), ["probe"])
+serve(int(sys.argv[1]), ["probe"])
 """
 # What a job does, and where it says who ran it: the process that has imported `probe` has its number there.
 JOB = """
@@ -30,6 +29,7 @@ Path(sys.argv[1]).write_text(f"{os.getpid()} {os.getpid() != probe.IMPORTED_BY}"
 exec(sys.argv[2])
 """
 PROBE = "import os\nIMPORTED_BY = os.getpid()\n"
+THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=[2], daemon=True).start()\n"
 WAITING = "print('started', flush=True); time.sleep(60)"
 
 
@@ -43,19 +43,23 @@ class Place:
         (folder / "job.py").write_text(JOB)
         (folder / "serving.py").write_text(SERVE)
         self.socket = folder.parent / "place" / "jobs"
-        self.socket.parent.mkdir()
         self.variables = {**os.environ, "PYTHONPATH": str(ROOT), client.VARIABLE: str(self.socket), "HUE": "red"}
         self.server = self.serve()
         self._started: list[subprocess.Popen] = []
 
-    def serve(self) -> subprocess.Popen:
-        log = open(self.folder / "server.log", "w")  # noqa: SIM115
-        command = [sys.executable, "-m", "serving", str(self.socket)]
-        server = subprocess.Popen(
-            command, cwd=self.folder, env=self.variables, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
-        )
-        await_until(lambda: "modules imported" in (self.folder / "server.log").read_text())
-        return server
+    def serve(self, stderr=None) -> subprocess.Popen:
+        """Start a server with standard error ``stderr``, by default its log; it hears at once."""
+        self.socket.parent.mkdir()
+        with open(self.folder / "server.log", "w") as log, listening(self.socket) as listener:
+            return subprocess.Popen(
+                [sys.executable, "-m", "serving", str(listener.fileno())],
+                cwd=self.folder,
+                env=self.variables,
+                stdin=subprocess.PIPE,
+                stderr=stderr or log,
+                pass_fds=[listener.fileno()],
+                text=True,
+            )
 
     def start(self, code: str, python: list[str] = PYTHON, shell: str = "{} > out 2>&1", **options) -> subprocess.Popen:
         """Start a job that executes ``code``."""
@@ -273,18 +277,8 @@ def test_what_is_no_request_harms_nobody(place):
 def test_a_server_with_threads_serves_nobody(place):
     place.server.stdin.close()
     place.server.wait(20)
-    place.socket.parent.mkdir()
-    (place.folder / "probe.py").write_text(
-        PROBE + "import threading, time\nthreading.Thread(target=time.sleep, args=[2], daemon=True).start()\n"
-    )
-    place.server = subprocess.Popen(
-        [sys.executable, "-m", "serving", str(place.socket)],
-        cwd=place.folder,
-        env=place.variables,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    (place.folder / "probe.py").write_text(PROBE + THREAD)
+    place.server = place.serve(subprocess.PIPE)
     assert "1 threads" in place.server.stderr.read()
     assert place.run("pass")[0] == 0
     assert not place.forked
