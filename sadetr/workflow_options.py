@@ -74,11 +74,12 @@ def switches_of(config: Mapping[str, Any]) -> dict[str, bool]:
     Raises:
         SettingsError: one of them is something else.
     """
-    found = {key: config[key] for key in SWITCHES if key in config}
+    # Snakemake reads True on the command line as YAML reads true in a file, and leaves other spellings text.
+    found = {key: str(config[key]).lower() for key in SWITCHES if key in config}
     for key, value in found.items():
-        if not isinstance(value, bool):
-            raise SettingsError(f"--config {key}={value}: expected true or false")
-    return found
+        if value not in ("true", "false"):
+            raise SettingsError(f"--config {key}={config[key]}: expected true or false")
+    return {key: value == "true" for key, value in found.items()}
 
 
 def seeds_of(config: Mapping[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sadetr.preloading.client import ACCEPTED, FORWARDED, SEPARATOR, STREAMS, surroundings
+from sadetr.preloading.client import ACCEPTED, BROUGHT, FORWARDED, SEPARATOR, STREAMS, surroundings
 from sadetr.preloading.imports import Imports
 
 PATIENCE = 5.0
@@ -139,11 +139,19 @@ class Server:
                 print(f"refused: {' '.join(request.words)}: {reason}", file=sys.stderr, flush=True)
                 link.close()
                 return None
-            parent, pid = os.getpid(), os.fork()
-            if not pid:
+            parent = os.getpid()
+            # A signal between the fork and the job's own handlers would be heard by nobody.
+            signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+            if not (pid := os.fork()):
+                link.close()
                 self._become(request, parent)
                 return request
+        except OSError as error:
+            print(f"refused: {' '.join(request.words)}: {error}", file=sys.stderr, flush=True)
+            link.close()
+            return None
         finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
             _close(request.streams)
         print(f"{pid}: {' '.join(request.words)}", file=sys.stderr, flush=True)
         self._jobs[pid] = link
@@ -179,8 +187,9 @@ class Server:
             os.dup2(descriptor, stream)
         sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
         os.umask(request.umask)
-        for name, value in request.variables.items():
-            os.environb[name] = value
+        for name in BROUGHT:
+            os.environb.pop(name, None)
+        os.environb.update(request.variables)
         # Chosen again, by the variables of the job.
         tempfile.tempdir = None
 
