@@ -6,7 +6,7 @@
 a job pays one of the last two, or ``preloaded``, the same subcommand run by the preloaded process. ``plan`` is a dry
 run of everything at the scale ``mini``: Snakemake's own start, the DAG, and the look at every file. Times of the clock;
 ``cpu_ms`` has what processors worked, and ``preload``, the preloaded process itself, which a run of the workflow starts
-once. ``workflow`` has the seconds that the targets take from nothing on two cores, with a preloaded process and without.
+once. ``workflow`` has the seconds that targets take from nothing on two cores, with a preloaded process and without.
 """
 
 import argparse
