@@ -1,15 +1,21 @@
-"""What the workflow costs beside its jobs' own work. Prints one line of JSON, wall time.
+"""What the workflow costs beside its jobs' own work. Prints one line of JSON, wall and processor time.
 
-    python benchmarks/dag_overhead.py [--repeats 5]
+    python benchmarks/dag_overhead.py [--repeats 5] [--targets table5]
 
 ``interpreter`` is an empty Python, ``command`` a subcommand without torch, ``training`` all that a training imports:
-every job pays one of the last two. ``plan`` is a dry run of everything at the scale ``mini``: Snakemake's own start,
-the DAG, and the look at every file.
+a job pays one of the last two, or ``preloaded``, the same subcommand run by the preloaded process. ``plan`` is a dry
+run of everything at the scale ``mini``: Snakemake's own start, the DAG, and the look at every file. Times of the clock;
+``cpu_ms`` has what processors worked, and ``preload``, the preloaded process itself, which a run of the workflow starts
+once. ``workflow`` has the seconds that targets take from nothing on two cores, with a preloaded process and without.
 """
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,34 +25,43 @@ from pathlib import Path
 import torch
 from training_step import environment, milliseconds, spread
 
+from sadetr.preloading import launch
+
+PR_SET_CHILD_SUBREAPER = 36
 ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--targets", nargs="+", default=[], help="Tables, figures or files of the scale mini.")
     arguments = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory(prefix="dag_overhead_") as folder:
-        plan = [
-            "-m",
-            "snakemake",
-            "--snakefile",
-            str(ROOT / "Snakefile"),
-            "--directory",
-            folder,
-            "--dry-run",
-            "--quiet",
-        ]
+        snakemake = ["-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet", "all", "--directory"]
         commands = {
             "interpreter": ["-c", "pass"],
             "command": ["-m", "sadetr", "snakefile"],
-            "training": ["-c", "import sadetr.training.run"],
-            "plan": [*plan, "--cores", "1", "all"],
+            # The modules of a method and of deterministic kernels are imported when they are used.
+            "training": ["-c", "import sadetr.training.run, sadetr.models.sa_detr.model, torch._inductor.config"],
+            "plan": [*snakemake, folder, "--dry-run", "--cores", "1", "all"],
         }
-        times = {name: [wall(words) for _ in range(arguments.repeats)] for name, words in commands.items()}
+        times = {
+            name: [cost([sys.executable, *words]) for _ in range(arguments.repeats)] for name, words in commands.items()
+        }
+        times["preloaded"], preload = preloaded(Path(folder), commands["command"], arguments.repeats)
+        whole = {
+            f"preload={value}": workflow([*snakemake, f"{folder}/{value}", "--cores", "2", *arguments.targets], value)
+            for value in (["true", "false"] if arguments.targets else [])
+        }
     line = {
         "benchmark": "dag_overhead",
-        **{name: spread(values) for name, values in times.items()},
+        **{name: spread([wall for wall, _ in values]) for name, values in times.items()},
+        "cpu_ms": {
+            **{name: round(statistics.median(cpu for _, cpu in values), 1) for name, values in times.items()},
+            "preload": round(preload, 1),
+        },
+        **({"workflow": whole} if whole else {}),
         "repeats": arguments.repeats,
         "load_average": round(os.getloadavg()[0], 2),
         "command_line": " ".join(["python benchmarks/dag_overhead.py", *sys.argv[1:]]),
@@ -55,13 +70,48 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def wall(words: Sequence[str]) -> float:
-    """Milliseconds that Python takes with these words."""
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    variables = os.environ | {"PYTHONPATH": paths}
-    command = [sys.executable, *words]
+def cost(command: Sequence[str]) -> tuple[float, float]:
+    """Milliseconds of the clock and of processors that a command takes, with the variables of a job."""
+    variables = os.environ | launch.SETTLED
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return milliseconds(lambda: subprocess.run(command, check=True, env=variables, **quiet), torch.device("cpu"))
+    before = children()
+    wall = milliseconds(lambda: subprocess.run(command, check=True, env=variables, **quiet), torch.device("cpu"))
+    return wall, children() - before
+
+
+def children() -> float:
+    """Milliseconds that processors have worked for processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (used.ru_utime + used.ru_stime)
+
+
+def workflow(words: Sequence[str], preload: str) -> dict[str, float]:
+    """Seconds of the clock and of processors that a Snakemake takes, with all that it leaves behind."""
+    # Orphans become children of this process, so that their time is counted.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    before = children()
+    wall, _ = cost([sys.executable, *words, "--config", f"preload={preload}"])
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    return {"s": round(wall / 1000, 1), "cpu_s": round((children() - before) / 1000, 1)}
+
+
+def preloaded(folder: Path, words: Sequence[str], repeats: int) -> tuple[list[tuple[float, float]], float]:
+    """The cost of a job in a preloaded process, and the processor time that this one takes for itself."""
+    served = {}
+    for jobs in (1, 1 + repeats):
+        before = children()
+        process = launch.launch(folder)
+        # The first one waits for the imports.
+        costs = [cost([*launch.PYTHON, *words]) for _ in range(jobs)][1:]
+        process.stdin.close()
+        process.wait()
+        served[jobs] = children() - before
+    if "refused" in (log := (folder / launch.LOG).read_text()):
+        raise SystemExit(log)
+    job = (served[1 + repeats] - served[1]) / repeats
+    return [(wall, job) for wall, _ in costs], served[1] - job
 
 
 if __name__ == "__main__":

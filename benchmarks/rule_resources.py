@@ -1,9 +1,11 @@
 """What the jobs of a finished workflow took, from the files of its `benchmark:` lines.
 
+    snakemake --cores 1 table5 --config preload=false
     python benchmarks/rule_resources.py --scale mini > benchmarks/results/rule_resources.mini.cpu.jsonl
 
 Prints a line of JSON per rule, for trainings one per benchmark setting and method: jobs, median and most seconds, most
-memory that a job and all it started had resident (MB). `config/resources.yaml` is made from these lines.
+memory that a job and all it started had resident (MB). Files below `preloaded/` are left out: Snakemake measures what
+it started itself, and those jobs were started by another process. `config/resources.yaml` is made from these lines.
 """
 
 import argparse
@@ -30,8 +32,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         folder = Layout(load_scale(arguments.scale), arguments.results).folder / "benchmarks"
-        if not folder.is_dir():
-            raise SadetrError(f"{folder}: no such folder; run the workflow at this scale first")
+        if not grouped(folder):
+            raise SadetrError(f"{folder}: no jobs; run the workflow at this scale first, with --config preload=false")
     except SadetrError as error:
         print(error, file=sys.stderr)
         return 1
@@ -48,6 +50,8 @@ def grouped(folder: Path) -> dict[tuple[tuple[str, str], ...], list[dict[str, st
     found = defaultdict(list)
     for path in folder.rglob("*.tsv"):
         rule, *names = path.relative_to(folder).with_suffix("").parts
+        if rule == "preloaded":
+            continue
         group = {"rule": rule}
         if rule == "train":
             group |= {"setting": names[0], "method": names[1]}

@@ -16,6 +16,8 @@ from sadetr.errors import SettingsError
 CONFIG = ("--config", "-C")
 NUMBERS = ("seeds", "runs_per_gpu", "gpu_memory")
 """Keys of ``--config`` whose values may be numbers."""
+SWITCHES = ("preload",)
+"""Keys of ``--config`` whose values are true or false, however Snakemake reads them."""
 NAMED_VALUES = (
     *CONFIG,
     *("--resources", "--res", "--default-resources", "--default-res", "--set-resources", "--set-resource-scopes"),
@@ -78,6 +80,8 @@ def check_config(words: Sequence[str], config: Mapping[str, Any]) -> None:
         if config[key] == text or (_is_quoted(text) and config[key] == text[1:-1]):
             continue
         if key in NUMBERS and str(config[key]) == text:
+            continue
+        if key in SWITCHES:
             continue
         meant = text[1:-1] if _is_quoted(text) else text
         if not text:

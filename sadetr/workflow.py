@@ -19,7 +19,7 @@ from sadetr.reporting.requirements import check_compared, check_rendered
 from sadetr.reporting.typesetting import typeset_file
 from sadetr.resources import Request, Training, load_resources
 from sadetr.settings import DatasetSettings
-from sadetr.workflow_options import numbers_of, seeds_of, texts, videos_of
+from sadetr.workflow_options import numbers_of, seeds_of, switches_of, texts, videos_of
 
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("pdf", "svg", "png")
@@ -45,6 +45,9 @@ class Workflow:
         scale = choose_seeds(load_scale(self._reference), seeds)
         videos = videos_of(given, scale)
         self.layout = Layout(scale, results, None if data_root is None else Path(data_root), videos)
+        # Where jobs are as short as their start. Elsewhere they take minutes to days, and a GPU's memory is measured.
+        self.preloading = switches_of(config).get("preload", self.generated)
+        """Whether jobs are served by a process that has imported everything."""
         self.data_root = self.layout.data_root
         """Checked here: an error inside a rule's input function is easily lost."""
         check_published(self.layout.published)

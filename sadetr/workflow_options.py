@@ -11,9 +11,10 @@ from sadetr.overrides import ScaleSettings
 
 OPTIONS = (
     *("scale", "results", "data_root", "gpu_partition", "runs_per_gpu", "gpu_memory"),
-    *("seeds", "features", "videos"),
+    *("seeds", "features", "videos", "preload"),
 )
 NUMBERS = ("runs_per_gpu", "gpu_memory")
+SWITCHES = ("preload",)
 EXTRACT = "extract"
 """The value of ``features`` that has them made from videos and sentences."""
 
@@ -28,7 +29,7 @@ def texts(config: Mapping[str, Any]) -> dict[str, str]:
         if key not in OPTIONS:
             near = difflib.get_close_matches(key, OPTIONS, n=1, cutoff=0.0)[0]
             raise SettingsError(f"--config {key}=...: unknown option; the nearest is {near!r}")
-    return {key: _text(key, value) for key, value in config.items() if key not in (*NUMBERS, "seeds")}
+    return {key: _text(key, value) for key, value in config.items() if key not in (*NUMBERS, *SWITCHES, "seeds")}
 
 
 def videos_of(given: Mapping[str, str], scale: ScaleSettings) -> Path | None:
@@ -65,6 +66,20 @@ def numbers_of(config: Mapping[str, Any]) -> dict[str, int]:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise SettingsError(f"--config {key}={value}: expected a whole number above 0")
     return found
+
+
+def switches_of(config: Mapping[str, Any]) -> dict[str, bool]:
+    """The values that are true or false.
+
+    Raises:
+        SettingsError: one of them is something else.
+    """
+    # Snakemake reads True on the command line as YAML reads true in a file, and leaves other spellings text.
+    found = {key: str(config[key]).lower() for key in SWITCHES if key in config}
+    for key, value in found.items():
+        if value not in ("true", "false"):
+            raise SettingsError(f"--config {key}={config[key]}: expected true or false")
+    return {key: value == "true" for key, value in found.items()}
 
 
 def seeds_of(config: Mapping[str, Any]) -> str | None:

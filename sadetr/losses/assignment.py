@@ -10,7 +10,6 @@ from itertools import pairwise, permutations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
@@ -130,6 +129,9 @@ def _rounded(cost: Tensor) -> Tensor:
 
 def _by_scipy(cost: Tensor) -> Tensor:
     """Solve one problem after the other on the host, which a GPU is waited for once."""
+    # Not at the top: it takes half a second to import, and no method of the paper has as many windows.
+    from scipy.optimize import linear_sum_assignment
+
     columns = np.empty(cost.shape[::2], np.int64)
     for number, problem in enumerate(cost.permute(2, 0, 1).cpu().numpy()):
         _, columns[:, number] = linear_sum_assignment(problem)

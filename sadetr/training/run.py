@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -33,6 +32,7 @@ from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
 from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
+from sadetr.training.history import history_table
 from sadetr.training.loop import Predicted, Trainer
 from sadetr.training.placement import Placement, other_splits, selection_splits
 from sadetr.training.prediction import predict
@@ -184,7 +184,7 @@ def _finish(
     _write_predictions(run, settings, model, weights, epochs, data.splits, trainer.predicted, device)
     atomic_write_text(run.config, settings.model_dump_json(indent=2) + "\n")
     with atomic_path(run.history) as temporary:
-        pq.write_table(_history_table(state.history), temporary)
+        pq.write_table(history_table(state.history), temporary)
     provenance: dict[str, Any] = {
         **fingerprints,
         **system(),
@@ -254,12 +254,6 @@ def _parameters(model: Method) -> int:
 def _initialised(settings: RunSettings) -> Method:
     Streams(settings.seed).seed_global("initialisation", 0)
     return make_method(settings)
-
-
-def _history_table(history: list[dict[str, Any]]) -> pa.Table:
-    """Wide table; an epoch without validation has nulls."""
-    columns = dict.fromkeys(name for row in history for name in row)
-    return pa.table({name: [row.get(name) for row in history] for name in columns})
 
 
 def _state_fingerprint(fingerprints: dict[str, str], device: torch.device) -> str:

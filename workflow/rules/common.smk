@@ -10,6 +10,7 @@ from snakemake.settings.types import DeploymentMethod
 from sadetr import commandline, running
 from sadetr.errors import SadetrError
 from sadetr.installation import INSTALLED, conda_python
+from sadetr.preloading import launch
 from sadetr.workflow import Workflow
 
 try:
@@ -19,7 +20,8 @@ try:
         commandline.check_config(sys.argv[1:], config)
     flow = Workflow(config)
     deployed = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    PYTHON = conda_python() if deployed else [sys.executable]
+    preloading = flow.preloading and launch.POSSIBLE and not deployed and workflow.is_main_process
+    PYTHON = conda_python() if deployed else launch.PYTHON if preloading else [sys.executable]
 except SadetrError as error:
     # Not an exception, whose traceback Snakemake would print.
     sys.exit(f"error: {error}")
@@ -72,6 +74,8 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
     running.register(Path(".snakemake"))
 
 FOLDER = str(flow.folder)
+# Snakemake measures the processes that it starts, and a preloaded one starts itself: there, only times are right.
+BENCHMARKS = f"{FOLDER}/benchmarks/preloaded" if preloading else f"{FOLDER}/benchmarks"
 RUN = flow.wildcard_run
 # Jobs run with the Python that runs Snakemake, or with `--sdm conda` in this environment.
 ENVIRONMENT = "../environment.yaml"
@@ -79,6 +83,16 @@ ENVIRONMENT = "../environment.yaml"
 if INSTALLED:
     # `python -m` would prefer a package of this name in the working directory: rules run what planned them.
     os.environ.update(PYTHONSAFEPATH="1")
+
+
+if preloading:
+
+    onstart:
+        # Jobs on other machines, and files that are only touched, start no Python here; and importing for one training
+        # what it imports itself saves nothing.
+        trainings = sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
+        if workflow.local_exec and not workflow.touch and trainings > 1:
+            launch.launch(Path(".snakemake"))
 
 
 # Answers for whoever waits at the terminal, in less time than a cluster needs to begin.

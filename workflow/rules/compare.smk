@@ -14,7 +14,7 @@ rule comparison:
     log:
         f"{FOLDER}/logs/comparison.log",
     benchmark:
-        f"{FOLDER}/benchmarks/comparison.tsv"
+        f"{BENCHMARKS}/comparison.tsv"
     conda:
         ENVIRONMENT
     resources:

@@ -10,7 +10,7 @@ if flow.generated:
         log:
             f"{FOLDER}/logs/generate/{{setting}}.log",
         benchmark:
-            f"{FOLDER}/benchmarks/generate/{{setting}}.tsv"
+            f"{BENCHMARKS}/generate/{{setting}}.tsv"
         conda:
             ENVIRONMENT
         resources:
@@ -33,7 +33,7 @@ if flow.extracting:
         log:
             f"{FOLDER}/logs/extract/{{setting}}/{{stream}}.log",
         benchmark:
-            f"{FOLDER}/benchmarks/extract/{{setting}}/{{stream}}.tsv"
+            f"{BENCHMARKS}/extract/{{setting}}/{{stream}}.tsv"
         conda:
             ENVIRONMENT
         threads: 2
@@ -63,7 +63,7 @@ checkpoint prepare:
     log:
         f"{FOLDER}/logs/prepare/{{setting}}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/prepare/{{setting}}.tsv"
+        f"{BENCHMARKS}/prepare/{{setting}}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -87,7 +87,7 @@ rule check:
     log:
         f"{FOLDER}/logs/check/{{setting}}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/check/{{setting}}.tsv"
+        f"{BENCHMARKS}/check/{{setting}}.tsv"
     conda:
         ENVIRONMENT
     resources:

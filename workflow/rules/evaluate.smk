@@ -13,7 +13,7 @@ rule evaluate:
     log:
         f"{FOLDER}/logs/evaluate/{{run}}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/evaluate/{{run}}.tsv"
+        f"{BENCHMARKS}/evaluate/{{run}}.tsv"
     conda:
         ENVIRONMENT
     resources:

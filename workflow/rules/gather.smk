@@ -10,7 +10,7 @@ rule gather:
     log:
         f"{FOLDER}/logs/gather.log",
     benchmark:
-        f"{FOLDER}/benchmarks/gather.tsv"
+        f"{BENCHMARKS}/gather.tsv"
     conda:
         ENVIRONMENT
     resources:

@@ -12,7 +12,7 @@ rule table:
     log:
         f"{FOLDER}/logs/table/{{table}}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/table/{{table}}.tsv"
+        f"{BENCHMARKS}/table/{{table}}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -34,7 +34,7 @@ rule figure:
     log:
         f"{FOLDER}/logs/figure/{{figure}}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/figure/{{figure}}.tsv"
+        f"{BENCHMARKS}/figure/{{figure}}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -56,7 +56,7 @@ rule paper:
     log:
         f"{FOLDER}/logs/paper.log",
     benchmark:
-        f"{FOLDER}/benchmarks/paper.tsv"
+        f"{BENCHMARKS}/paper.tsv"
     conda:
         ENVIRONMENT
     resources:

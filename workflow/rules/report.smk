@@ -14,7 +14,7 @@ rule report:
     log:
         f"{FOLDER}/logs/report.log",
     benchmark:
-        f"{FOLDER}/benchmarks/report.tsv"
+        f"{BENCHMARKS}/report.tsv"
     conda:
         ENVIRONMENT
     resources:

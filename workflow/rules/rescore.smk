@@ -11,7 +11,7 @@ if not flow.generated:
         log:
             f"{FOLDER}/logs/rescore/{{setting}}.log",
         benchmark:
-            f"{FOLDER}/benchmarks/rescore/{{setting}}.tsv"
+            f"{BENCHMARKS}/rescore/{{setting}}.tsv"
         conda:
             ENVIRONMENT
         resources:

@@ -17,7 +17,7 @@ rule train:
     log:
         f"{FOLDER}/logs/train/{{run}}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/train/{{run}}.tsv"
+        f"{BENCHMARKS}/train/{{run}}.tsv"
     conda:
         ENVIRONMENT
     threads: lambda wildcards: flow.threads(wildcards.run)
