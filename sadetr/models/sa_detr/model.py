@@ -16,7 +16,7 @@ from sadetr.models.sa_detr.output import SADETROutput
 from sadetr.models.sa_detr.refiner import SpanAwareRefiner, VideoContext
 from sadetr.models.sa_detr.settings import SADETRSettings
 from sadetr.nn.convolutions import LocalBlock
-from sadetr.nn.layers import FeatureProjection, masked_mean
+from sadetr.nn.layers import InputProjection, masked_mean
 from sadetr.nn.tokens import FusionToken, HighlightHead
 from sadetr.shapes import FeatureShape
 
@@ -43,8 +43,8 @@ class SADETR(Method):
         super().__init__()
         self.settings = settings
         width = settings.hidden_width
-        self.video_projection = FeatureProjection(shape.video_width, width, settings.input_dropout)
-        self.text_projection = FeatureProjection(shape.text_width, width, settings.input_dropout)
+        self.video_projection = InputProjection(shape.video_width, width, settings.input_dropout)
+        self.text_projection = InputProjection(shape.text_width, width, settings.input_dropout)
         self.fusion_token = FusionToken(width)
         self.aligner = ModalAligner(settings)
         self.global_block = GlobalBlock(settings)
