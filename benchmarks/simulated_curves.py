@@ -139,7 +139,8 @@ def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None)
         if path:
             reached.save(path)
         training = settings.training
-        rows = predict(model, shown, training.batch_size, torch.device("cpu"), ranking=training.ranking)
+        predictions = predict(model, shown, training.batch_size, torch.device("cpu"), ranking=training.ranking)
+        rows = predictions.rows(shown.queries)
         values = {name: round(value, 4) for name, value in reached.history[-1].items() if value is not None}
         yield values | {"span_spread": span_spread(rows, shown), "load_average": round(os.getloadavg()[0], 2)}
 

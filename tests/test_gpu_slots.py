@@ -48,6 +48,7 @@ def test_memory_is_that_of_the_recorded_step(tmp_path: Path):
     assert recorded_gpu_memory(run, "paper", tmp_path) == 2 * 1100
     assert recorded_gpu_memory(RunId("qvhighlights", "qd_detr", "full", 2018), "paper", tmp_path) is None
     assert recorded_gpu_memory(run, "mini", tmp_path) is None
+    assert recorded_gpu_memory(run, "paper", tmp_path / "absent") is None
 
 
 @pytest.mark.parametrize(

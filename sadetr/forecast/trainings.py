@@ -91,6 +91,9 @@ def plan_training(run: RunId, scale: str, corpora: Mapping[str, Corpus]) -> Trai
 
 def recorded_gpu_memory(run: RunId, scale: str, folder: Path = RECORDED) -> float | None:
     """Most MiB that a training of the run takes, without its features, on any GPU with a line; None if none has."""
+    # A training must not fail for want of a benchmark.
+    if not folder.is_dir():
+        return None
     recorded = Recorded.read(folder)
     estimator, network = Estimator(recorded, Basis()), plan_network(run, scale)
     named = recorded.values("device", "memory") + recorded.values("device", "training_step", measured="peak_memory")
