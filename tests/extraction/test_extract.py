@@ -241,6 +241,13 @@ def test_weights_of_another_width_are_refused(options, dataset):
         extract(wider, ["clip"], options, 1)
 
 
+def test_a_clip_with_other_patches_is_refused(options, dataset, tmp_path):
+    image = {f"visual.{name}": value for name, value in networks.image_tower(patch=16).state_dict().items()}
+    others = networks.write_clip(tmp_path / "b16.pt", {**networks.clip_tensors(), **image})
+    with pytest.raises(SettingsError, match=r"b16\.pt: holds a CLIP with patches of 16 pixels.*ViT-B/32"):
+        extract(dataset, ["clip"], replace(options, clip_weights=others), 1)
+
+
 def test_a_stream_that_nothing_makes_is_named(options, dataset):
     other = dataset.model_copy(update={"video_streams": [VideoStream(name="i3d", directory="i3d", width=1024)]})
     with pytest.raises(SettingsError, match="stream 'i3d' of small: nothing here makes it; known: clip, slowfast, vgg"):
