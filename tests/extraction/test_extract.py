@@ -235,6 +235,18 @@ def test_what_cannot_work_is_one_error_before_any_file(case, material, dataset, 
     assert not (data_root / "features").exists()
 
 
+def test_a_record_without_its_file_is_none(material, dataset, data_root, tmp_path):
+    videos = Path(shutil.copytree(material / "videos", tmp_path / "videos"))
+    options = options_for(material, data_root, videos=videos)
+    folder = data_root / "features/small" / CLIP
+    extract(dataset, ["clip"], options, 1)
+    (folder / "a.npz").unlink()
+    (videos / "a.mp4").unlink()
+    (outcome,) = extract(dataset, ["clip"], options, 1)
+    assert set(outcome.failed) == {"a"}
+    assert "a.npz" not in extracted.read(folder).files
+
+
 def test_weights_of_another_width_are_refused(options, dataset):
     wider = dataset.model_copy(update={"video_streams": [VideoStream(name="clip", directory=CLIP, width=512)]})
     with pytest.raises(SettingsError, match="is 512 wide in the setting, and these weights make features 32 wide"):
