@@ -106,6 +106,11 @@ class ImageTower(nn.Module):
         """Channels of the result."""
         return self.proj.shape[1]
 
+    @property
+    def patch(self) -> int:
+        """Height and width of a patch in pixels."""
+        return self.conv1.kernel_size[0]
+
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, 224, 224) bytes or numbers of 0 to 255 -> (B, embedding), not normalised."""
         dtype = self.conv1.weight.dtype

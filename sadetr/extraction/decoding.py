@@ -94,14 +94,16 @@ def probe(path: Path) -> Video:
     """What the container says, without decoding.
 
     Raises:
-        DataError: the file is no video, or says no frame rate.
+        DataError: the file is no video, or says no frame rate or picture size.
     """
     with _opened(path) as container:
         stream = _video_stream(path, container)
         if not stream.average_rate:
             raise DataError(f"{path}: says no frame rate, which SlowFast's clips follow from; encode it again.")
-        if not stream.width or not stream.height:
-            raise DataError(f"{path}: says no picture size; it is damaged or no video.")
+        if not stream.width or not stream.height or not stream.codec_context.pix_fmt:
+            raise DataError(
+                f"{path}: says no size or form of pictures, as a file that holds none; copy or encode it again."
+            )
         return Video(
             path,
             stream.width,
@@ -199,7 +201,7 @@ def _video_stream(path: Path, container: "InputContainer") -> "VideoStream":
     cover = _library().stream.Disposition.attached_pic
     moving = [stream for stream in container.streams.video if cover not in stream.disposition]
     if not moving:
-        kinds = sorted({stream.type for stream in container.streams})
+        kinds = sorted({stream.type for stream in container.streams if stream not in container.streams.video})
         raise DataError(f"{path}: holds no video stream ({', '.join(kinds) or 'no streams at all'}).")
     if moving[0].codec_context is None:
         raise DataError(
@@ -210,7 +212,10 @@ def _video_stream(path: Path, container: "InputContainer") -> "VideoStream":
 
 def _announced(container: "InputContainer", stream: "VideoStream") -> float | None:
     if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
+        duration = float(stream.duration * stream.time_base)
+        # Of a cut AVI FFmpeg counts what is there; its header still has the number of frames that it was written with.
+        written = float(stream.frames / stream.average_rate) if container.format.name == "avi" else 0.0
+        return max(duration, written)
     # Matroska keeps the time of its end, as text: "00:02:30.000000000".
     try:
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")

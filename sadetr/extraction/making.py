@@ -222,6 +222,8 @@ def _continued(folder: Path, made_with: dict[str, Any]) -> Extraction:
             f"{other[0]!r}, and now it is {made_with.get(other[0])!r}. Move the folder away, or use the same again."
         )
     extraction.files |= _journalled(folder)
+    # A run that ended between the record of a file and the file left the record alone.
+    extraction.files = {file: entry for file, entry in extraction.files.items() if (folder / file).exists()}
     _fold(folder, extraction)
     return extraction
 

@@ -1,5 +1,7 @@
 """Where weights and vocabulary come from, and whether a file is what its publisher has."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import filelock
 
 from sadetr.data.download.transfer import Transfer, checksum
-from sadetr.errors import DataError, DownloadError
+from sadetr.errors import DataError, DownloadError, ResultsError
 from sadetr.installation import document
 
 
@@ -72,6 +74,7 @@ def obtain(published: Published, named: Path | None, folder: Path, accept_others
     Raises:
         DataError: the file is missing, or has another content.
         DownloadError: it cannot be fetched.
+        ResultsError: ``folder`` cannot be written.
     """
     path = folder / published.file if named is None else named
     if named is None and not path.exists():
@@ -92,9 +95,7 @@ def obtain(published: Published, named: Path | None, folder: Path, accept_others
 
 
 def _fetch(published: Published, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two jobs may want the same file at the same time.
-    with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+    with _alone(published, path):
         if path.exists():
             return
         try:
@@ -104,3 +105,21 @@ def _fetch(published: Published, path: Path) -> None:
                 f"{error}\n{published.what} are needed: put {published.file} into {path.parent}, or name the file "
                 f"({document('extraction.md')})."
             ) from error
+
+
+@contextlib.contextmanager
+def _alone(published: Published, path: Path) -> Iterator[None]:
+    """Let other jobs that want the same file wait."""
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise ResultsError(
+            f"{path}: {published.what} cannot be fetched to there ({error.strerror or error}). Check that the "
+            f"folder is writable and the disk has room, or name the file ({document('extraction.md')})."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

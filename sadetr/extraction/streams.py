@@ -32,6 +32,8 @@ from sadetr.settings import DatasetSettings
 from sadetr.stream_settings import SENTENCES, TokenFiles, VideoStream
 
 CPU = torch.device("cpu")
+CLIP_PATCH = 32
+"""Pixels on a side, of the ViT-B/32 that the official features are of. ViT-B/16 makes others of the same width."""
 DOWNLOADS = "downloads"
 """Folder of fetched files below the data root."""
 
@@ -84,7 +86,13 @@ Videos = Iterable[str]
 def clip_extractor(dataset: DatasetSettings, options: Options) -> tuple[Extractor, dict[str, Any]]:
     """CLIP's image stream, and what decides on its numbers."""
     found = options.obtain(published.CLIP, options.clip_weights)
-    extractor = ClipExtractor(weights.image_tower(found.path), dataset.clip_length, options.device)
+    tower = weights.image_tower(found.path)
+    if tower.patch != CLIP_PATCH:
+        raise SettingsError(
+            f"{found.path}: holds a CLIP with patches of {tower.patch} pixels, and the stream 'clip' is made with "
+            f"patches of {CLIP_PATCH} (ViT-B/32); name such weights"
+        )
+    extractor = ClipExtractor(tower, dataset.clip_length, options.device)
     return extractor, {"network": "CLIP ViT-B/32, image", "weights": found.record}
 
 

@@ -30,8 +30,8 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def image_tower(width: int = WIDTH, embedding: int = WIDTH) -> ImageTower:
-    return randomise(ImageTower(width, LAYERS, 32, 49, embedding), 1)
+def image_tower(width: int = WIDTH, embedding: int = WIDTH, patch: int = 32) -> ImageTower:
+    return randomise(ImageTower(width, LAYERS, patch, (224 // patch) ** 2, embedding), 1)
 
 
 def text_tower(width: int = WIDTH, embedding: int = WIDTH, vocabulary: int = VOCABULARY) -> TextTower:

@@ -17,7 +17,7 @@ from sadetr.extraction.decoding import half_up, pictures, probe, scaled_size
 from sadetr.extraction.extractors import ClipExtractor, SlowFastExtractor, extract_video
 from sadetr.extraction.sampling import slow_positions, slowfast_clips, slowfast_indices
 from tests.extraction import networks
-from tests.extraction.videos import RATES, number_in, write_sound, write_video
+from tests.extraction.videos import RATES, number_in, write_covered_sound, write_sound, write_video
 
 CPU = torch.device("cpu")
 
@@ -76,6 +76,20 @@ def test_clip_sees_one_frame_just_before_the_middle(videos, rate, clip_length):
     # The last frame before the middle of the clip.
     middles = [(place + Fraction(1, 2)) * clip_length for place in range(len(found))]
     assert found == [max(k for k in range(frames) if k / exact < middle) for middle in middles]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".mp4", "libx264"), (".mkv", "libx264")])
+def test_frames_are_the_same_in_other_containers_and_with_b_frames(tmp_path, suffix, codec):
+    # 29.4, the rate of TACoS' recordings.
+    rate, frames = Fraction(147, 5), 331
+    path = write_video(tmp_path / f"a{suffix}", frames, rate, codec=codec)
+    times = evenly(frames, rate)
+    if suffix == ".mkv":
+        times = [Fraction(half_up(1000 * time), 1000) for time in times]
+    assert clip_numbers(path, 2) == shown(Fraction(1, 2), times, frames / rate)
+    assert slowfast_numbers(path, 2)[0] == [
+        shown(Fraction(30), times, frames / rate)[k] for k in slowfast_indices(rate, 2)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -279,14 +293,25 @@ def test_a_single_frame_is_a_clip_of_slowfast(tmp_path):
         clip_numbers(path, 2)
 
 
-def test_very_short_videos_have_two_pictures_a_second(tmp_path):
+@pytest.mark.parametrize(
+    ("frames", "shown"),
+    [(45, [7, 22, 37]), (59, [7, 22, 37, 52]), (60, [14, 44]), (62, [14, 44]), (63, [29])],
+)
+def test_very_short_videos_have_more_pictures(videos, frames, shown):
     # HERO's guard below one clip and a tenth of a second.
-    assert len(clip_numbers(write_video(tmp_path / "a.mp4", 45), 2)) == 3
+    assert clip_numbers(videos(frames, "30"), 2) == shown
 
 
 def cut_to(path: Path, share: float) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def header_alone(path: Path, codec: str) -> Path:
+    """What an MP4 file says in front of its pictures."""
+    content = write_video(path, 200, codec=codec, movflags="faststart").read_bytes()
+    path.write_bytes(content[: content.index(b"mdat") + 4])
     return path
 
 
@@ -303,6 +328,9 @@ BROKEN = {
         r"ends after .* of the 6\.67 s that it announces",
     ),
     "sound alone": (write_sound, r"holds no video stream \(audio\)"),
+    "sound with a cover": (write_covered_sound, r"holds no video stream \(audio\)"),
+    "a header alone": (lambda path: header_alone(path, "mpeg4"), "says no size or form of pictures"),
+    "another header": (lambda path: header_alone(path, "libx264"), "says no size or form of pictures"),
 }
 
 
@@ -322,6 +350,22 @@ def test_a_cut_matroska_file_is_refused(tmp_path):
     path = cut_to(write_video(tmp_path / "a.mkv", 200), 0.5)
     with pytest.raises(DataError, match=r"ends after .* that it announces|damaged"):
         clip_numbers(path, 2)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("numbers", [clip_numbers, slowfast_numbers])
+def test_a_cut_avi_is_refused(tmp_path, share, numbers):
+    path = cut_to(write_video(tmp_path / "a.avi", 200), share)
+    with pytest.raises(DataError, match=r"ends after .* of the 6\.67 s that it announces: cut off"):
+        numbers(path, 2)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".mov", ".mkv"])
+def test_what_is_announced_is_what_is_there(videos, rate, suffix):
+    video = probe(videos(151, rate, suffix=suffix))
+    assert len(list(pictures(video, RATES[rate]))) == 151
+    assert video.announced == pytest.approx(video.duration, abs=0.05)
 
 
 def test_a_stray_time_is_refused_before_hours_are_filled(tmp_path):

@@ -127,12 +127,19 @@ def test_a_folder_that_cannot_be_written_is_one_error(options, dataset, data_roo
         extract(dataset, ["text"], options, 1)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_one_error(options, dataset, data_root):
-    (data_root / "features").mkdir()
-    (data_root / "features").chmod(0o500)
-    with pytest.raises(ResultsError, match="cannot be written"):
+def test_a_read_only_folder_is_one_error(options, dataset, data_root, monkeypatch):
+    # Refused by hand: root may write everywhere.
+    real = Path.mkdir
+
+    def mkdir(path: Path, *arguments: object, **named: object) -> None:
+        if "features" in path.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(ResultsError, match=r"cannot be written \(Permission denied\)"):
         extract(dataset, ["text"], options, 1)
+    assert not (data_root / "features").exists()
 
 
 def test_a_broken_video_is_one_line_and_not_the_end(whole, material, dataset, data_root, tmp_path, capsys):
@@ -228,10 +235,29 @@ def test_what_cannot_work_is_one_error_before_any_file(case, material, dataset, 
     assert not (data_root / "features").exists()
 
 
+def test_a_record_without_its_file_is_none(material, dataset, data_root, tmp_path):
+    videos = Path(shutil.copytree(material / "videos", tmp_path / "videos"))
+    options = options_for(material, data_root, videos=videos)
+    folder = data_root / "features/small" / CLIP
+    extract(dataset, ["clip"], options, 1)
+    (folder / "a.npz").unlink()
+    (videos / "a.mp4").unlink()
+    (outcome,) = extract(dataset, ["clip"], options, 1)
+    assert set(outcome.failed) == {"a"}
+    assert "a.npz" not in extracted.read(folder).files
+
+
 def test_weights_of_another_width_are_refused(options, dataset):
     wider = dataset.model_copy(update={"video_streams": [VideoStream(name="clip", directory=CLIP, width=512)]})
     with pytest.raises(SettingsError, match="is 512 wide in the setting, and these weights make features 32 wide"):
         extract(wider, ["clip"], options, 1)
+
+
+def test_a_clip_with_other_patches_is_refused(options, dataset, tmp_path):
+    image = {f"visual.{name}": value for name, value in networks.image_tower(patch=16).state_dict().items()}
+    others = networks.write_clip(tmp_path / "b16.pt", {**networks.clip_tensors(), **image})
+    with pytest.raises(SettingsError, match=r"b16\.pt: holds a CLIP with patches of 16 pixels.*ViT-B/32"):
+        extract(dataset, ["clip"], replace(options, clip_weights=others), 1)
 
 
 def test_a_stream_that_nothing_makes_is_named(options, dataset):

@@ -1,8 +1,10 @@
 """CLIP's byte-pair encoding, and where weights and vocabulary come from."""
 
+import errno
 import gzip
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sadetr.errors import DataError, DownloadError, SettingsError
+from sadetr.errors import DataError, DownloadError, ResultsError, SettingsError
 from sadetr.extraction import published
 from sadetr.extraction.extractors import SentenceEncoder
 from sadetr.extraction.published import Published, obtain
@@ -161,4 +163,21 @@ def test_without_a_published_checksum_the_format_tells(tmp_path):
 def test_what_cannot_be_fetched_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.setattr("sadetr.data.download.transfer.ATTEMPTS", 1)
     with pytest.raises(DownloadError, match=r"put w\.bin into .*downloads"):
+        obtain(OFFICIAL, None, tmp_path / "downloads")
+
+
+@pytest.mark.parametrize("fault", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize("refused", ["mkdir", "open"])
+def test_a_folder_that_cannot_keep_what_is_fetched_is_one_error(tmp_path, monkeypatch, fault, refused):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(Path if refused == "mkdir" else os, refused, refuse)
+    with pytest.raises(ResultsError, match=rf"w\.bin: the weights cannot be fetched to there \({os.strerror(fault)}\)"):
+        obtain(OFFICIAL, None, tmp_path / "downloads")
+
+
+def test_downloads_below_a_file_are_one_error(tmp_path):
+    (tmp_path / "downloads").write_text("in the way")
+    with pytest.raises(ResultsError, match=r"downloads.*cannot be fetched to there.*or name the file"):
         obtain(OFFICIAL, None, tmp_path / "downloads")

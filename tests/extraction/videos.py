@@ -80,3 +80,22 @@ def write_sound(path: Path, seconds: float = 1.0) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_covered_sound(path: Path) -> Path:
+    """A file with sound and the picture of its cover."""
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'extract')")
+    sound = write_sound(path.with_name(f"{path.stem}.m4a"))
+    with av.open(str(sound)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams[0])
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.VideoFrame.from_ndarray(drawn(5, 64, 64), "rgb24").reformat(format="yuvj420p")
+        frame.pts = 0
+        container.mux(cover.encode(frame) + cover.encode(None))
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return path
