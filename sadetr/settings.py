@@ -107,8 +107,7 @@ class DatasetSettings(Record):
 
     @model_validator(mode="after")
     def _splits_exist(self) -> "DatasetSettings":
-        chosen = [rule.split for rule in (self.selection, self.clean_selection) if rule is not None]
-        for split in [self.train_split, *chosen, *self.report_splits]:
+        for split in [self.train_split, *self.selection_splits, *self.report_splits]:
             if split not in self.annotations:
                 raise ValueError(f"split {split!r} has no annotation file; known splits: {', '.join(self.annotations)}")
         return self
@@ -195,6 +194,11 @@ class DatasetSettings(Record):
         """Checkpoints that a run keeps, with their selection rule; ``last`` is the last epoch."""
         clean = {} if self.clean_selection is None else {"clean": self.clean_selection}
         return {"best": self.selection, **clean, "last": None}
+
+    @property
+    def selection_splits(self) -> list[str]:
+        """Splits that checkpoints are selected on, each once."""
+        return list(dict.fromkeys(rule.split for rule in self.checkpoints.values() if rule is not None))
 
     @property
     def video_width(self) -> int:

@@ -57,9 +57,8 @@ class Training(Network):
     @property
     def predictions(self) -> list[str]:
         """Splits that are predicted while it trains, once per validation that selects on them."""
-        training, dataset = self.settings.training, self.settings.dataset
-        selection = dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None)
-        return math.ceil(training.epochs / training.validate_every) * list(selection)
+        training = self.settings.training
+        return math.ceil(training.epochs / training.validate_every) * self.settings.dataset.selection_splits
 
     @property
     def kept_predictions(self) -> list[str]:

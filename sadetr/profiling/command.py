@@ -98,8 +98,9 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
     rows = trainable(read_annotations(annotations[dataset.train_split], dataset.annotation_rules), dataset)
     if not rows:
         raise DataError(f"{annotations[dataset.train_split]}: no query has the labels that training needs")
-    selection = dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None)
-    queries = {split: read_annotations(annotations[split], dataset.annotation_rules) for split in selection}
+    queries = {
+        split: read_annotations(annotations[split], dataset.annotation_rules) for split in dataset.selection_splits
+    }
     return Work(
         training=Split(rows[:most], store, dataset),
         validation={split: Split(found[:most], store, dataset) for split, found in queries.items()},

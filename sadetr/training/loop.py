@@ -51,7 +51,7 @@ class Trainer:
         self._settings = settings.training
         self._dataset = settings.dataset
         self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
-        self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
+        self._validation = {name: validation[name] for name in self._dataset.selection_splits}
         self._truth = {name: ground_truth(split.queries, self._dataset) for name, split in self._validation.items()}
         self._streams = Streams(settings.seed)
         self._device = next(model.parameters()).device

@@ -8,7 +8,7 @@ from sadetr.data.feeding import Feeder, Link, Mapped, Pinned, batch_bytes
 from sadetr.data.residency import Resident, resident_bytes
 from sadetr.data.store import FeatureStore
 from sadetr.errors import SettingsError
-from sadetr.settings import DatasetSettings, RunSettings
+from sadetr.settings import RunSettings
 from sadetr.training.devices import MIB, Claim
 
 OPTION = "execution.features"
@@ -65,13 +65,8 @@ def other_splits(settings: RunSettings) -> list[str]:
     """Splits whose features a training reads beside those that it is trained on: watched, selected on, predicted."""
     dataset, schedule = settings.dataset, settings.training.schedule
     watched = [schedule.watched_split] if schedule.shape == "plateau" else []
-    names = dict.fromkeys([*watched, *selection_splits(dataset), *dataset.report_splits])
+    names = dict.fromkeys([*watched, *dataset.selection_splits, *dataset.report_splits])
     return [name for name in names if name in dataset.annotations]
-
-
-def selection_splits(dataset: DatasetSettings) -> list[str]:
-    """Splits that checkpoints are selected on."""
-    return list(dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None))
 
 
 def choose(requested: str, size: float, claim: Claim) -> str:

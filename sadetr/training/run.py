@@ -34,7 +34,7 @@ from sadetr.training.checkpoint import TrainingState, Weights, digest, write_ten
 from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
 from sadetr.training.history import history_table
 from sadetr.training.loop import Predicted, Trainer
-from sadetr.training.placement import Placement, other_splits, selection_splits
+from sadetr.training.placement import Placement, other_splits
 from sadetr.training.prediction import predict
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.saving import BackgroundSaver
@@ -119,7 +119,7 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
     rows = queries[dataset.train_split]
     if remark := left_out_of_training(rows, dataset):
         print(f"warning: {annotations[dataset.train_split]}: {remark}", flush=True)
-    for split in selection_splits(dataset):
+    for split in dataset.selection_splits:
         for remark in left_out_of_scores(queries[split], dataset.highlights):
             print(f"warning: {annotations[split]}: in selecting checkpoints, {remark}", flush=True)
     labelled = trainable(rows, dataset)
