@@ -201,6 +201,11 @@ class DatasetSettings(Record):
         return list(dict.fromkeys(rule.split for rule in self.checkpoints.values() if rule is not None))
 
     @property
+    def max_stored_clips(self) -> int | None:
+        """Clips of a video in the feature store at most; None where nothing limits them."""
+        return min((limit for limit in (self.max_video_clips, self.max_positions) if limit is not None), default=None)
+
+    @property
     def video_width(self) -> int:
         """Channels of one clip as stored: all streams, without the temporal endpoint features."""
         return sum(stream.width for stream in self.video_streams)

@@ -195,7 +195,7 @@ class Estimator:
         composition = self._recorded.find("batch_composition", **wanted)
         if composition is not None and "padded_clips" in composition.values:
             return self._basis.use(composition)["padded_clips"]
-        longest = dataset.max_positions or dataset.max_video_clips
+        longest = dataset.max_stored_clips
         if longest is None:
             self._basis.assume(f"{setting}: batches as long as the measured ones, since no composition is recorded")
         return longest or measured
