@@ -96,7 +96,8 @@ def train(
             # A kill between the last output and this line leaves the state behind.
             _drop_state(run)
             return
-        remove_leftovers(folder)
+        # Others write here too: `predict` and `evaluate`, whose files are none of the training's.
+        remove_leftovers([*_files(run, settings), run.state, folder / progress.FILE])
         data = _read(settings, store, annotations)
         placement = data.placement(settings, store)
         share = replace(share, features_mib=placement.resident_mib)
@@ -210,10 +211,15 @@ def _finish(
 
 def _checksums(run: RunFolder, settings: RunSettings) -> dict[str, str]:
     """File, relative to the run folder -> SHA-256: everything that a training leaves but the provenance itself."""
-    names, splits = settings.dataset.checkpoints, settings.dataset.report_splits
-    files = [run.config, run.history, *map(run.checkpoint, names)]
-    files += [run.prediction(name, split) for name in names for split in splits]
+    files = [file for file in _files(run, settings) if file != run.provenance]
     return {str(file.relative_to(run.path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _files(run: RunFolder, settings: RunSettings) -> list[Path]:
+    """Everything that a training leaves."""
+    names, splits = settings.dataset.checkpoints, settings.dataset.report_splits
+    predictions = [run.prediction(name, split) for name in names for split in splits]
+    return [*run.trained, *map(run.checkpoint, names), *predictions]
 
 
 def _drop_state(run: RunFolder) -> None:
@@ -286,10 +292,7 @@ def _load_state(run: RunFolder, fingerprint: str) -> TrainingState:
 
 
 def _is_complete(run: RunFolder, settings: RunSettings, fingerprints: dict[str, str]) -> bool:
-    checkpoints, splits = settings.dataset.checkpoints, settings.dataset.report_splits
-    files = [*run.trained, *map(run.checkpoint, checkpoints)]
-    files += [run.prediction(name, split) for name in checkpoints for split in splits]
-    if not all(path.exists() for path in files):
+    if not all(path.exists() for path in _files(run, settings)):
         return False
     recorded = json.loads(run.provenance.read_text())
     return all(recorded.get(key) == value for key, value in fingerprints.items())

@@ -168,6 +168,23 @@ def test_the_last_epochs_state_is_there_before_the_run_is_finished(workspace, fi
     assert_same_run(workspace.train(run.path), finished)
 
 
+def test_what_others_are_writing_in_the_run_folder_stays(workspace, tmp_path):
+    """Half-written files are removed where none but a training writes them; it holds the folder's lock."""
+    run = RunFolder(tmp_path / "run")
+    own = [*run.trained, run.state, run.path / progress.FILE, run.checkpoint("last"), run.prediction("best", "val")]
+    others = [run.predicted("best", "val"), run.metrics, run.query_scores, run.predictions / "mine.jsonl"]
+    halves = [[path.with_name(f".{path.name}.0a1b2c3d.tmp") for path in paths] for paths in (own, others)]
+    for half in [*halves[0], *halves[1]]:
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.touch()
+    # As the writer of tensors has.
+    folder = run.path / f".{run.state.name}.x1y2z3_4.tmp"
+    folder.mkdir()
+    (folder / run.state.name).touch()
+    workspace.train(run.path, workspace.settings(epochs=1))
+    assert sorted(run.path.rglob(".*.tmp")) == sorted(halves[1])
+
+
 STALLED = """
 import os, sys, time
 from pathlib import Path
