@@ -330,8 +330,8 @@ class ExecutionSettings(Record):
     """CPU threads of one training; part of what "same machine, same bits" needs."""
     step: Literal["auto", "plain", "captured", "compiled"] = "auto"
     """How an update is computed. ``plain``: one operator after another. ``captured``: as one CUDA graph per shape of
-    batches. ``compiled``: by ``torch.compile``, once per shape. ``auto``: captured on a GPU, plain on a CPU. Rare
-    shapes go the plain way, and so does what cannot be captured or compiled."""
+    batches. ``compiled``: by ``torch.compile``, once per shape. ``auto``: captured on a GPU that no other run shares,
+    else plain. Rare shapes go the plain way, and so does what cannot be captured or compiled."""
 
 
 class RunSettings(Record):

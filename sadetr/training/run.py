@@ -36,8 +36,10 @@ from sadetr.training.history import history_table
 from sadetr.training.loop import Predicted, Trainer
 from sadetr.training.placement import Placement, other_splits
 from sadetr.training.prediction import predict
+from sadetr.training.recorders import way_of
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.saving import BackgroundSaver
+from sadetr.training.steps import StepKind
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,12 @@ def train(
         placement = data.placement(settings, store)
         share = replace(share, features_mib=placement.resident_mib)
         with claimed(settings.execution.device, allotted=gpus, share=share) as claim:
+            way = way_of(settings.execution.step, claim)
             make_deterministic(settings.execution.threads)
             data = data.fed_by(placement.feeder(claim), other_splits(settings))
             model = _initialised(settings).to(claim.device)
             state = _load_state(run, _state_fingerprint(fingerprints, claim.device))
-            trainer = _train(run, settings, model, data, state, claim.device)
+            trainer = _train(run, settings, model, data, state, way)
             _finish(run, settings, model, data, trainer, fingerprints, claim)
 
 
@@ -129,7 +132,7 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
 
 
 def _train(
-    run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState, device: torch.device
+    run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState, way: StepKind
 ) -> Trainer:
     """Train the remaining epochs; returns what trained them."""
     print(
@@ -139,7 +142,8 @@ def _train(
     )
     if state.epoch:
         print(f"continuing after epoch {state.epoch} of {settings.training.epochs}", flush=True)
-    trainer = Trainer(model, settings, data.training, data.splits, state)
+    trainer = Trainer(model, settings, data.training, data.splits, state, way)
+    device = next(model.parameters()).device
     progress.write(run.path, _progress(settings, state, device))
 
     def saved(reached: TrainingState) -> None:
