@@ -103,12 +103,26 @@ def test_a_failure_is_raised_at_the_next_state_or_at_the_end(tmp_path, monkeypat
     with pytest.raises(ResultsError, match="cannot be written"), BackgroundSaver(tmp_path / "state", said.append) as it:
         it.save(state_of(1))
     assert "cannot be written" not in capsys.readouterr().out
-    # An error of the training's own goes first, and both are told.
-    saver = BackgroundSaver(tmp_path / "state", said.append)
-    saver.save(state_of(1))
-    saver.__exit__(Interrupted, Interrupted(), None)
-    assert "cannot be written" in capsys.readouterr().out
     assert not said
+
+
+@pytest.mark.parametrize("failure", [ResultsError("state: cannot be written"), MemoryError("no room"), ValueError("?")])
+def test_an_error_of_the_trainings_own_goes_first_and_both_are_told(tmp_path, monkeypatch, capsys, failure):
+    """Whatever went wrong with the state."""
+
+    def fail(state: TrainingState, path: Path) -> None:
+        raise failure
+
+    def train() -> None:
+        with BackgroundSaver(tmp_path / "state", print) as saver:
+            saver.save(state_of(1))
+            raise Interrupted
+
+    monkeypatch.setattr(TrainingState, "save", fail)
+    with pytest.raises(Interrupted):
+        train()
+    said = capsys.readouterr().out.strip()
+    assert said == f"saving the last state failed: {type(failure).__name__}: {failure}"
 
 
 def test_an_epoch_is_trained_while_the_one_before_is_written(workspace, finished, tmp_path, monkeypatch):
