@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sadetr.data.batches import Split
 from sadetr.data.feeding import Feeder, Link, Mapped, Pinned, batch_bytes
@@ -25,7 +26,7 @@ class Placement:
     """All that are brought there."""
     batch_size: int
 
-    @property
+    @cached_property
     def resident_mib(self) -> float:
         """Of the features that would be resident; 0 where none may be."""
         if self.requested not in ("auto", "resident"):
