@@ -147,7 +147,11 @@ class Estimator:
         """Most MiB of a training: of the device's memory on a GPU, of the process elsewhere."""
         kind = "resident_memory" if device.startswith("cpu") else "peak_memory"
         line = self._line(training, device, benchmark="memory") or self._line(training, device, measured=kind)
-        return None if line is None else line["mib"] * max(1.0, self._relative_size(training, line))
+        if line is None:
+            return None
+        # What a process holds before there is a network does not grow with its batches.
+        before = line.values.get("resident_mib", {}).get("imported", 0.0) if device.startswith("cpu") else 0.0
+        return before + (line["mib"] - before) * max(1.0, self._relative_size(training, line))
 
     def kept_bytes(self, training: Training) -> float | None:
         """Checkpoints and predictions that a finished run keeps."""
