@@ -31,7 +31,9 @@ from sadetr.layout import Layout
 from sadetr.models.construction import make_method
 from sadetr.randomness import Streams
 from sadetr.training.checkpoint import TrainingState
+from sadetr.training.devices import claimed
 from sadetr.training.loop import Trainer
+from sadetr.training.recorders import way_of
 from sadetr.training.reproducibility import make_deterministic
 
 SETTING, REFERENCE, SELECTED = "qvhighlights", "float32", "mAP"
@@ -91,11 +93,12 @@ def trained(arguments: argparse.Namespace, precision: str, seed: int) -> dict[st
     }
     make_deterministic(arguments.threads)
     Streams(seed).seed_global("initialisation", 0)
-    model = make_method(settings).to(arguments.device)
-    state, started = TrainingState(""), time.process_time()
-    # Progress goes to standard error: standard output holds JSON alone.
-    with contextlib.redirect_stdout(sys.stderr):
-        for _ in Trainer(model, settings, splits["train"], splits, state).epochs():
+    # What is said of the device, and progress, go to standard error: standard output holds JSON alone.
+    with contextlib.redirect_stdout(sys.stderr), claimed(arguments.device) as claim:
+        model = make_method(settings).to(claim.device)
+        way = way_of(settings.execution.step, claim)
+        state, started = TrainingState(""), time.process_time()
+        for _ in Trainer(model, settings, splits["train"], splits, state, way).epochs():
             pass
     best = max(state.history, key=lambda row: row[f"val/{SELECTED}"])
     return {name: best[f"val/{name}"] for name in METRICS} | {"cpu_s": time.process_time() - started}

@@ -36,10 +36,10 @@ from sadetr.profiling.parts import OperatorCounter, Parts
 from sadetr.provenance import commit, system
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
-from sadetr.training.devices import device_name
+from sadetr.training.devices import Claim, device_name
 from sadetr.training.optimiser import make_optimiser
 from sadetr.training.precision import computing, in_single, predicting
-from sadetr.training.recorders import make_step
+from sadetr.training.recorders import make_step, way_of
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training_settings import TrainingSettings
 
@@ -121,7 +121,7 @@ def measure_recorded(
     streams.seed_global("initialisation", 0)
     model = make_method(settings).to(device).train()
     batch = synthetic_batch(settings, streams.numpy("benchmark", 0)).to(device)
-    updates = make_step(model, settings.training, kind)
+    updates = make_step(model, settings.training, way_of(kind, Claim(device)))
     step = Step(0, settings.training.epochs, streams.torch("method", 0))
 
     def take() -> None:

@@ -2,10 +2,12 @@
 
 import contextlib
 import fcntl
+import glob
+import itertools
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,13 +43,18 @@ def synchronise(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left below ``folder``, into which nobody else may be writing."""
-    for leftover in sorted(folder.rglob(".*.tmp")):
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Remove what killed writers of ``paths``, which nobody else may be writing, left beside them."""
+    for leftover in itertools.chain.from_iterable(map(_temporaries, paths)):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def _temporaries(path: Path) -> list[Path]:
+    """What is being written to become ``path``, or was when its writer was killed."""
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
 
 
 def atomic_write_bytes(path: Path | str, data: bytes) -> None:
@@ -83,7 +90,7 @@ def atomic_folder(path: Path | str, marker: str) -> Iterator[Path]:
                 f"{path}: already exists and holds no {marker}, so it is not an earlier output of this step and is not "
                 "overwritten. Choose another folder, or move this one away."
             )
-        for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        for leftover in _temporaries(path):
             remove_unless_in_use(leftover)
         temporary.mkdir()
         with locked(temporary):

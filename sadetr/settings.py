@@ -107,8 +107,7 @@ class DatasetSettings(Record):
 
     @model_validator(mode="after")
     def _splits_exist(self) -> "DatasetSettings":
-        chosen = [rule.split for rule in (self.selection, self.clean_selection) if rule is not None]
-        for split in [self.train_split, *chosen, *self.report_splits]:
+        for split in [self.train_split, *self.selection_splits, *self.report_splits]:
             if split not in self.annotations:
                 raise ValueError(f"split {split!r} has no annotation file; known splits: {', '.join(self.annotations)}")
         return self
@@ -195,6 +194,16 @@ class DatasetSettings(Record):
         """Checkpoints that a run keeps, with their selection rule; ``last`` is the last epoch."""
         clean = {} if self.clean_selection is None else {"clean": self.clean_selection}
         return {"best": self.selection, **clean, "last": None}
+
+    @property
+    def selection_splits(self) -> list[str]:
+        """Splits that checkpoints are selected on, each once."""
+        return list(dict.fromkeys(rule.split for rule in self.checkpoints.values() if rule is not None))
+
+    @property
+    def max_stored_clips(self) -> int | None:
+        """Clips of a video in the feature store at most; None where nothing limits them."""
+        return min((limit for limit in (self.max_video_clips, self.max_positions) if limit is not None), default=None)
 
     @property
     def video_width(self) -> int:
@@ -321,8 +330,8 @@ class ExecutionSettings(Record):
     """CPU threads of one training; part of what "same machine, same bits" needs."""
     step: Literal["auto", "plain", "captured", "compiled"] = "auto"
     """How an update is computed. ``plain``: one operator after another. ``captured``: as one CUDA graph per shape of
-    batches. ``compiled``: by ``torch.compile``, once per shape. ``auto``: captured on a GPU, plain on a CPU. Rare
-    shapes go the plain way, and so does what cannot be captured or compiled."""
+    batches. ``compiled``: by ``torch.compile``, once per shape. ``auto``: captured on a GPU that no other run shares,
+    else plain. Rare shapes go the plain way, and so does what cannot be captured or compiled."""
 
 
 class RunSettings(Record):

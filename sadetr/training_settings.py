@@ -140,7 +140,8 @@ class TrainingSettings(Record):
     """Epochs between validations; the last epoch is always validated."""
     diagnostics: NonNegativeInt = 0
     """Epochs between those whose first batch has its gradient norms, per loss term and part of the network, and the
-    spread of its predicted spans written to the history; 0: none. No effect on the trained bits."""
+    spread of its predicted spans written to the history; 0: none. No effect on the trained bits, unless steps are
+    compiled: a diagnosed one is plain, and equal to rounding."""
 
     @model_validator(mode="after")
     def _decay_is_decoupled(self) -> "TrainingSettings":

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sadetr.data.feeding import IntArray, Rows
+from sadetr.data.feeding import INTEGER_BYTES, IntArray, Rows
 from sadetr.data.store import FeatureStore
 from sadetr.shapes import TEMPORAL_FEATURES
 
@@ -60,8 +60,7 @@ class Resident:
         A clip has its temporal endpoint features there, which depend on its video alone: they are the store's to the
         bit, in whatever precision it has.
         """
-        videos = np.unique(np.concatenate([each.videos for each in rows]))
-        texts = np.unique(np.concatenate([each.texts for each in rows]))
+        videos, texts = _needed(rows)
         width = store.video_width + TEMPORAL_FEATURES
         clips = _loaded(store.gather_video, videos, store.video_lengths, (width, store.dtype), device)
         tokens = _loaded(store.gather_text, texts, store.text_lengths, (store.text_width, store.dtype), device)
@@ -109,11 +108,16 @@ class Resident:
 
 def resident_bytes(store: FeatureStore, rows: Sequence[Rows]) -> int:
     """What :meth:`Resident.load` takes of the device's memory."""
-    videos = np.unique(np.concatenate([each.videos for each in rows]))
-    texts = np.unique(np.concatenate([each.texts for each in rows]))
+    videos, texts = _needed(rows)
     clip = (store.video_width + TEMPORAL_FEATURES) * store.dtype.itemsize
-    token = store.text_width * store.dtype.itemsize + store.longest_word * np.dtype(np.int64).itemsize
+    token = store.text_width * store.dtype.itemsize + store.longest_word * INTEGER_BYTES
     return int((store.video_lengths[videos].sum() + 1) * clip + (store.text_lengths[texts].sum() + 1) * token)
+
+
+def _needed(rows: Sequence[Rows]) -> tuple[IntArray, IntArray]:
+    """Videos and texts of all ``rows`` together, each once, as rows of the store in rising order."""
+    videos, texts = [each.videos for each in rows], [each.texts for each in rows]
+    return np.unique(np.concatenate(videos)), np.unique(np.concatenate(texts))
 
 
 def _starts(rows: IntArray, lengths: IntArray) -> IntArray:

@@ -83,5 +83,5 @@ def _known(dataset: DatasetSettings, file: str) -> SplitSize:
 
 def _clips(duration: float, dataset: DatasetSettings) -> float:
     """Clips of a video of ``duration`` seconds, as they are stored."""
-    limits = [limit for limit in (dataset.max_video_clips, dataset.max_positions) if limit is not None]
-    return min(duration / dataset.clip_length, *limits) if limits else duration / dataset.clip_length
+    clips, longest = duration / dataset.clip_length, dataset.max_stored_clips
+    return clips if longest is None else min(clips, longest)

@@ -57,9 +57,8 @@ class Training(Network):
     @property
     def predictions(self) -> list[str]:
         """Splits that are predicted while it trains, once per validation that selects on them."""
-        training, dataset = self.settings.training, self.settings.dataset
-        selection = dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None)
-        return math.ceil(training.epochs / training.validate_every) * list(selection)
+        training = self.settings.training
+        return math.ceil(training.epochs / training.validate_every) * self.settings.dataset.selection_splits
 
     @property
     def kept_predictions(self) -> list[str]:
@@ -148,7 +147,11 @@ class Estimator:
         """Most MiB of a training: of the device's memory on a GPU, of the process elsewhere."""
         kind = "resident_memory" if device.startswith("cpu") else "peak_memory"
         line = self._line(training, device, benchmark="memory") or self._line(training, device, measured=kind)
-        return None if line is None else line["mib"] * max(1.0, self._relative_size(training, line))
+        if line is None:
+            return None
+        # What a process holds before there is a network does not grow with its batches.
+        before = line.values.get("resident_mib", {}).get("imported", 0.0) if device.startswith("cpu") else 0.0
+        return before + (line["mib"] - before) * max(1.0, self._relative_size(training, line))
 
     def kept_bytes(self, training: Training) -> float | None:
         """Checkpoints and predictions that a finished run keeps."""
@@ -196,7 +199,7 @@ class Estimator:
         composition = self._recorded.find("batch_composition", **wanted)
         if composition is not None and "padded_clips" in composition.values:
             return self._basis.use(composition)["padded_clips"]
-        longest = dataset.max_positions or dataset.max_video_clips
+        longest = dataset.max_stored_clips
         if longest is None:
             self._basis.assume(f"{setting}: batches as long as the measured ones, since no composition is recorded")
         return longest or measured

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sadetr.nn.layers import exact
+
 Cells = NDArray[np.int64]
 """(K, 2) first and last position of each cell."""
 
@@ -112,8 +114,8 @@ class MapConvolution(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """(B, n, d) cells that there are -> (B, m, d) wanted ones."""
         kernel = self.convolution.weight.permute(2, 3, 1, 0).flatten(0, 1)
-        values = _CellConvolution.apply(values, kernel.to(values.dtype), self.reads, self.read_by)
-        values = values + self.convolution.bias
+        # The kernel's gradient is a sum over all cells of all samples.
+        values = _CellConvolution.apply(exact(values), kernel, self.reads, self.read_by) + self.convolution.bias
         return values.relu() / self.counts.to(values.dtype)
 
 

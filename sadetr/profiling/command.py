@@ -34,6 +34,7 @@ from sadetr.training.loop import Trainer
 from sadetr.training.placement import Placement
 from sadetr.training.recorders import way_of
 from sadetr.training.reproducibility import make_deterministic
+from sadetr.training.steps import StepKind
 
 PASSES = 4
 """Epochs: to warm up, to time, to count operators, to trace."""
@@ -72,23 +73,23 @@ def profile_run(settings: RunSettings, store: Path, annotations: dict[str, Path]
         out: folder of both files; created if needed.
 
     Raises:
-        SadetrError: features or annotations are not usable, or there is no GPU where one must be.
+        SadetrError: features or annotations are not usable, or there is no GPU where one must be, before any measuring.
     """
     features = FeatureStore.open(store)
     work = _read(settings, features, annotations, steps)
     splits = [work.training, *work.validation.values()]
     placement = Placement(settings.execution.features, features, splits, settings.training.batch_size)
     with claimed(settings.execution.device, share=Share(features_mib=placement.resident_mib)) as claim:
-        device = claim.device
+        device, way = claim.device, way_of(settings.execution.step, claim)
         make_deterministic(settings.execution.threads)
         limits = measure_limits(device)
         out.mkdir(parents=True, exist_ok=True)
         work = work.fed_by(placement.feeder(claim))
         timed, counted = _measure(settings, work, device, out)
         rows = part_rows(timed, counted, limits, work.steps)
-        print("\n".join(_report(settings, work, limits, rows, device)))
+        print("\n".join(_report(settings, work, limits, rows, device, way)))
         print(f"{out / 'profile.json'}\n{out / 'trace.json'}")
-        values = _values(settings, work, limits, rows, device)
+        values = _values(settings, work, limits, rows, device, way)
     atomic_write_text(out / "profile.json", json.dumps(values, indent=2) + "\n")
 
 
@@ -98,8 +99,9 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
     rows = trainable(read_annotations(annotations[dataset.train_split], dataset.annotation_rules), dataset)
     if not rows:
         raise DataError(f"{annotations[dataset.train_split]}: no query has the labels that training needs")
-    selection = dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None)
-    queries = {split: read_annotations(annotations[split], dataset.annotation_rules) for split in selection}
+    queries = {
+        split: read_annotations(annotations[split], dataset.annotation_rules) for split in dataset.selection_splits
+    }
     return Work(
         training=Split(rows[:most], store, dataset),
         validation={split: Split(found[:most], store, dataset) for split, found in queries.items()},
@@ -116,13 +118,12 @@ def _measure(
     # Every pass ends with a validation, and the schedule of the real training holds.
     training = settings.training
     short = training.model_copy(update={"epochs": max(training.epochs, PASSES), "validate_every": 1})
-    # A step that is captured or compiled has no parts.
-    plain = settings.execution.model_copy(update={"step": "plain"})
-    profiled = settings.model_copy(update={"training": short, "execution": plain})
+    profiled = settings.model_copy(update={"training": short})
     Streams(settings.seed).seed_global("initialisation", 0)
     model = make_method(settings).to(device)
     state = TrainingState("")
-    trainer = Trainer(model, profiled, work.training, work.validation, state)
+    # A step that is captured or compiled has no parts.
+    trainer = Trainer(model, profiled, work.training, work.validation, state, "plain")
     epochs = trainer.epochs()
     parts = Parts(device)
     with tempfile.TemporaryDirectory(dir=out) as folder, watched(parts, model):
@@ -150,11 +151,10 @@ def _measure(
 
 
 def _report(
-    settings: RunSettings, work: Work, limits: Limits, rows: list[PartRow], device: torch.device
+    settings: RunSettings, work: Work, limits: Limits, rows: list[PartRow], device: torch.device, way: StepKind
 ) -> Iterator[str]:
     name = f"{settings.setting}/{settings.method}/{settings.variant}/seed{settings.seed}"
     yield f"{name}: {work.steps} steps of {settings.training.batch_size} queries on {device_name(device)}"
-    way = way_of(settings.execution.step, device)
     precision = settings.training.precision
     trained = "" if way == "plain" else f", part by part; a training has {way} steps"
     yield f"steps: plain, {precision}{trained}"
@@ -185,7 +185,7 @@ def epoch_seconds(rows: list[PartRow], work: Work) -> dict[str, float]:
 
 
 def _values(
-    settings: RunSettings, work: Work, limits: Limits, rows: list[PartRow], device: torch.device
+    settings: RunSettings, work: Work, limits: Limits, rows: list[PartRow], device: torch.device, way: StepKind
 ) -> dict[str, Any]:
     return {
         "run": f"{settings.setting}/{settings.method}/{settings.variant}/seed{settings.seed}",
@@ -197,7 +197,7 @@ def _values(
         "batch_size": settings.training.batch_size,
         "precision": settings.training.precision,
         "step": "plain",
-        "step_in_training": way_of(settings.execution.step, device),
+        "step_in_training": way,
         "limits": vars(limits),
         "epoch_s": epoch_seconds(rows, work),
         "parts": [row.values() for row in rows],

@@ -151,7 +151,7 @@ def _made(provenance: Mapping[str, Any]) -> Facts:
         ("selected epochs", epochs),
         ("device", provenance.get("device")),
         ("time", duration(seconds) if seconds is not None else None),
-        ("peak GPU memory", f"{gpu / 2**30:.2f} GiB" if gpu else None),
+        ("peak GPU memory", f"{gpu / 2**30:.2f} GiB{_beside(provenance)}" if gpu else None),
         ("parameters", _count(provenance.get("parameters"))),
         ("training queries", _count(provenance.get("training_queries"))),
         ("left out without labels", _count(unlabelled) if unlabelled else None),
@@ -164,6 +164,14 @@ def _made(provenance: Mapping[str, Any]) -> Facts:
         *((f"weights {name}", digest) for name, digest in provenance.get("weights_sha256", {}).items()),
     ]
     return [(name, str(text)) for name, text in facts if text]
+
+
+def _beside(provenance: Mapping[str, Any]) -> str:
+    """What the memory of a GPU held beside the training, as far as that is recorded."""
+    mode = provenance.get("features_mode")
+    if mode is None:
+        return ""
+    return ", resident features included" if mode == "resident" else f", features {mode}"
 
 
 def _count(value: int | None) -> str | None:

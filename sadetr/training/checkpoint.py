@@ -54,9 +54,14 @@ class TrainingState:
     def save(self, path: Path) -> None:
         """Write the state in one step."""
         # By identity: what several have in common is written once, under the name of the first.
-        shared = {id(content): part for part, content in reversed(self._parts().items())}
-        parts = {part: content for part, content in self._parts().items() if shared[id(content)] == part}
-        tensors = {f"{part}.{name}": value for part, content in parts.items() for name, value in content.items()}
+        parts = self._parts()
+        shared = {id(content): part for part, content in reversed(parts.items())}
+        tensors = {
+            f"{part}.{name}": value
+            for part, content in parts.items()
+            if shared[id(content)] == part
+            for name, value in content.items()
+        }
         values = {name: getattr(self, name) for name in self._VALUES}
         chosen = {
             name: {"epoch": chosen.epoch, "value": chosen.value, "weights": shared[id(chosen.weights)]}

@@ -27,7 +27,7 @@ from sadetr.training.padding import Padding
 from sadetr.training.prediction import predict
 from sadetr.training.recorders import make_step
 from sadetr.training.schedule import learning_rate
-from sadetr.training.steps import Columns
+from sadetr.training.steps import Columns, StepKind
 
 Predicted = dict[int, dict[str, PredictionArrays]]
 """Epoch -> split -> what its validation predicted."""
@@ -41,17 +41,24 @@ class Trainer:
     """Trains one method from a :class:`TrainingState`, an epoch at a time."""
 
     def __init__(
-        self, model: Method, settings: RunSettings, train: Split, validation: dict[str, Split], state: TrainingState
+        self,
+        model: Method,
+        settings: RunSettings,
+        train: Split,
+        validation: dict[str, Split],
+        state: TrainingState,
+        way: StepKind = "plain",
     ) -> None:
         """Continue ``state`` (a fresh one has epoch 0) with ``model`` already on its device.
 
-        ``validation`` holds at least the splits that the dataset's checkpoints are selected on.
+        ``validation`` holds at least the splits that the dataset's checkpoints are selected on; ``way`` is what
+        ``settings.execution.step`` means on the device (:func:`sadetr.training.recorders.way_of`).
         """
         self._model = model
         self._settings = settings.training
         self._dataset = settings.dataset
         self._rules = {name: rule for name, rule in settings.dataset.checkpoints.items() if rule is not None}
-        self._validation = {rule.split: validation[rule.split] for rule in self._rules.values()}
+        self._validation = {name: validation[name] for name in self._dataset.selection_splits}
         self._truth = {name: ground_truth(split.queries, self._dataset) for name, split in self._validation.items()}
         self._streams = Streams(settings.seed)
         self._device = next(model.parameters()).device
@@ -61,7 +68,7 @@ class Trainer:
         )
         self._watched = self._watched_epochs(validation)
         self._batches = math.ceil(len(train) / self._settings.batch_size)
-        self.updates = make_step(model, self._settings, settings.execution.step)
+        self.updates = make_step(model, self._settings, way)
         self.updates.counts.update(state.steps)
         self._optimiser = self.updates.optimiser
         self._standstill = StandstillWarnings()

@@ -23,7 +23,7 @@ class Padding:
 
     def __init__(self, settings: PaddingSettings, dataset: DatasetSettings, extendable: frozenset[Length]) -> None:
         """Round the ``extendable`` lengths up, those of a method whose numbers do not depend on them."""
-        longest = {"clips": dataset.max_video_clips, "tokens": dataset.max_text_tokens, "windows": dataset.max_windows}
+        longest = {"clips": dataset.max_stored_clips, "tokens": dataset.max_text_tokens, "windows": dataset.max_windows}
         self._multiples = {name: getattr(settings, name) for name in get_args(Length) if name in extendable}
         self._longest: dict[Length, int | None] = longest
 

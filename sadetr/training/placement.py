@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sadetr.data.batches import Split
 from sadetr.data.feeding import Feeder, Link, Mapped, Pinned, batch_bytes
 from sadetr.data.residency import Resident, resident_bytes
 from sadetr.data.store import FeatureStore
 from sadetr.errors import SettingsError
-from sadetr.settings import DatasetSettings, RunSettings
+from sadetr.settings import RunSettings
 from sadetr.training.devices import MIB, Claim
 
 OPTION = "execution.features"
@@ -25,7 +26,7 @@ class Placement:
     """All that are brought there."""
     batch_size: int
 
-    @property
+    @cached_property
     def resident_mib(self) -> float:
         """Of the features that would be resident; 0 where none may be."""
         if self.requested not in ("auto", "resident"):
@@ -65,13 +66,8 @@ def other_splits(settings: RunSettings) -> list[str]:
     """Splits whose features a training reads beside those that it is trained on: watched, selected on, predicted."""
     dataset, schedule = settings.dataset, settings.training.schedule
     watched = [schedule.watched_split] if schedule.shape == "plateau" else []
-    names = dict.fromkeys([*watched, *selection_splits(dataset), *dataset.report_splits])
+    names = dict.fromkeys([*watched, *dataset.selection_splits, *dataset.report_splits])
     return [name for name in names if name in dataset.annotations]
-
-
-def selection_splits(dataset: DatasetSettings) -> list[str]:
-    """Splits that checkpoints are selected on."""
-    return list(dict.fromkeys(rule.split for rule in dataset.checkpoints.values() if rule is not None))
 
 
 def choose(requested: str, size: float, claim: Claim) -> str:

@@ -9,35 +9,34 @@ from torch import Tensor
 
 from sadetr.errors import SettingsError
 from sadetr.models.interface import Batch, Method, Step
+from sadetr.training.devices import Claim
 from sadetr.training.graphs import RecordedStep, Replay
 from sadetr.training.steps import Columns, PlainStep, StepKind, TakesSteps
 from sadetr.training_settings import TrainingSettings
 
 
-def way_of(requested: str, device: torch.device) -> StepKind:
-    """What ``execution.step`` means on a device.
+def way_of(requested: str, claim: Claim) -> StepKind:
+    """What ``execution.step`` means on a claimed device.
+
+    Where runs share a GPU, ``auto`` captures nothing: graphs keep memory of their own, beside what was set aside for a
+    run when it claimed its slot, and the next run might be refused.
 
     Raises:
         SettingsError: graphs are to be captured on a CPU.
     """
-    if requested == "captured" and device.type != "cuda":
+    if requested == "captured" and claim.device.type != "cuda":
         raise SettingsError(
             "execution.step is 'captured', which needs a GPU, and this training is on the CPU: set execution.step to "
             "'auto', 'plain' or 'compiled'"
         )
     if requested == "auto":
-        return "captured" if device.type == "cuda" else "plain"
+        return "captured" if claim.runs_per_gpu == 1 else "plain"
     return requested
 
 
-def make_step(model: Method, settings: TrainingSettings, requested: str) -> TakesSteps:
-    """The way to update ``model``, which is on its device, that ``execution.step`` asks for.
-
-    Raises:
-        SettingsError: graphs are to be captured on a CPU.
-    """
+def make_step(model: Method, settings: TrainingSettings, way: StepKind) -> TakesSteps:
+    """Updates of ``model``, which is on its device, in a way that :func:`way_of` found."""
     device = next(model.parameters()).device
-    way = way_of(requested, device)
     # One optimiser for all ways on a GPU: they differ in nothing but who launches the kernels.
     plain = PlainStep(model, settings, capturable=device.type == "cuda")
     if way == "plain":

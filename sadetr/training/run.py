@@ -34,10 +34,12 @@ from sadetr.training.checkpoint import TrainingState, Weights, digest, write_ten
 from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
 from sadetr.training.history import history_table
 from sadetr.training.loop import Predicted, Trainer
-from sadetr.training.placement import Placement, other_splits, selection_splits
+from sadetr.training.placement import Placement, other_splits
 from sadetr.training.prediction import predict
+from sadetr.training.recorders import way_of
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.saving import BackgroundSaver
+from sadetr.training.steps import StepKind
 
 
 @dataclass(frozen=True)
@@ -96,16 +98,18 @@ def train(
             # A kill between the last output and this line leaves the state behind.
             _drop_state(run)
             return
-        remove_leftovers(folder)
+        # Others write here too: `predict` and `evaluate`, whose files are none of the training's.
+        remove_leftovers([*_files(run, settings), run.state, folder / progress.FILE])
         data = _read(settings, store, annotations)
         placement = data.placement(settings, store)
         share = replace(share, features_mib=placement.resident_mib)
         with claimed(settings.execution.device, allotted=gpus, share=share) as claim:
+            way = way_of(settings.execution.step, claim)
             make_deterministic(settings.execution.threads)
             data = data.fed_by(placement.feeder(claim), other_splits(settings))
             model = _initialised(settings).to(claim.device)
             state = _load_state(run, _state_fingerprint(fingerprints, claim.device))
-            trainer = _train(run, settings, model, data, state, claim.device)
+            trainer = _train(run, settings, model, data, state, way)
             _finish(run, settings, model, data, trainer, fingerprints, claim)
 
 
@@ -119,7 +123,7 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
     rows = queries[dataset.train_split]
     if remark := left_out_of_training(rows, dataset):
         print(f"warning: {annotations[dataset.train_split]}: {remark}", flush=True)
-    for split in selection_splits(dataset):
+    for split in dataset.selection_splits:
         for remark in left_out_of_scores(queries[split], dataset.highlights):
             print(f"warning: {annotations[split]}: in selecting checkpoints, {remark}", flush=True)
     labelled = trainable(rows, dataset)
@@ -128,7 +132,7 @@ def _read(settings: RunSettings, store: FeatureStore, annotations: dict[str, Pat
 
 
 def _train(
-    run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState, device: torch.device
+    run: RunFolder, settings: RunSettings, model: Method, data: Data, state: TrainingState, way: StepKind
 ) -> Trainer:
     """Train the remaining epochs; returns what trained them."""
     print(
@@ -138,7 +142,8 @@ def _train(
     )
     if state.epoch:
         print(f"continuing after epoch {state.epoch} of {settings.training.epochs}", flush=True)
-    trainer = Trainer(model, settings, data.training, data.splits, state)
+    trainer = Trainer(model, settings, data.training, data.splits, state, way)
+    device = next(model.parameters()).device
     progress.write(run.path, _progress(settings, state, device))
 
     def saved(reached: TrainingState) -> None:
@@ -210,10 +215,15 @@ def _finish(
 
 def _checksums(run: RunFolder, settings: RunSettings) -> dict[str, str]:
     """File, relative to the run folder -> SHA-256: everything that a training leaves but the provenance itself."""
-    names, splits = settings.dataset.checkpoints, settings.dataset.report_splits
-    files = [run.config, run.history, *map(run.checkpoint, names)]
-    files += [run.prediction(name, split) for name in names for split in splits]
+    files = [file for file in _files(run, settings) if file != run.provenance]
     return {str(file.relative_to(run.path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _files(run: RunFolder, settings: RunSettings) -> list[Path]:
+    """Everything that a training leaves."""
+    names, splits = settings.dataset.checkpoints, settings.dataset.report_splits
+    predictions = [run.prediction(name, split) for name in names for split in splits]
+    return [*run.trained, *map(run.checkpoint, names), *predictions]
 
 
 def _drop_state(run: RunFolder) -> None:
@@ -286,10 +296,7 @@ def _load_state(run: RunFolder, fingerprint: str) -> TrainingState:
 
 
 def _is_complete(run: RunFolder, settings: RunSettings, fingerprints: dict[str, str]) -> bool:
-    checkpoints, splits = settings.dataset.checkpoints, settings.dataset.report_splits
-    files = [*run.trained, *map(run.checkpoint, checkpoints)]
-    files += [run.prediction(name, split) for name in checkpoints for split in splits]
-    if not all(path.exists() for path in files):
+    if not all(path.exists() for path in _files(run, settings)):
         return False
     recorded = json.loads(run.provenance.read_text())
     return all(recorded.get(key) == value for key, value in fingerprints.items())

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sadetr.errors import SadetrError
 from sadetr.training.checkpoint import TrainingState
 
 
@@ -50,10 +49,10 @@ class BackgroundSaver:
     ) -> None:
         try:
             self._wait()
-        except SadetrError as failure:
+        except Exception as failure:
             if error is None:
                 raise
             # The training ends with its own error; which state is left should be known all the same.
-            print(failure, flush=True)
+            print(f"saving the last state failed: {type(failure).__name__}: {failure}", flush=True)
         finally:
             self._executor.shutdown()

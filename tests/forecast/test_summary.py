@@ -11,10 +11,10 @@ from sadetr.configuration import choose_seeds, load_scale
 from sadetr.errors import DataError, SettingsError
 from sadetr.experiments import RunId, experiment_names, load_experiment
 from sadetr.forecast.corpora import measure_corpus
-from sadetr.forecast.lines import RECORDED, Recorded
+from sadetr.forecast.lines import RECORDED, Line, Recorded
 from sadetr.forecast.report import report
 from sadetr.forecast.summary import Forecast, make_forecast
-from sadetr.forecast.trainings import plan_training
+from sadetr.forecast.trainings import Basis, Estimator, plan_network, plan_training
 from sadetr.layout import Layout
 
 GPU = "NVIDIA A GPU"
@@ -136,6 +136,25 @@ def test_finished_runs_count_before_steps(lines: Path, tmp_path: Path) -> None:
     without = make_forecast(layout("paper", results=lines), [lines], ["table4"]).total.seconds[GPU].value
     rows = len(load_experiment("table4", place.scale).runs)
     assert with_run == pytest.approx(77 + without * (rows - 1) / rows)
+
+
+def test_memory_grows_with_batches_but_for_what_a_process_holds_anyway() -> None:
+    network = plan_network(RunId("tacos", "moment_detr", "full", 2018), "paper")
+    size = network.settings.training.batch_size
+    line = {"benchmark": "memory", "method": "moment_detr", "variant": "full", "batch": [size, 75, 2818]}
+    held = {"resident_mib": {"imported": 300.0, "network": 330.0, "step": 800.0}}
+    rows = [
+        {**line, **held, "device": "cpu (x)", "mib": 800.0},
+        {**line, **held, "device": GPU, "mib": 500.0},
+        {**line, "device": "cpu (y)", "mib": 800.0},
+        {"benchmark": "batch_composition", "setting": "tacos", "bucket_batches": 1, "padded_clips": 150.0},
+    ]
+    recorded = Recorded(Line("lines", number, values) for number, values in enumerate(rows))
+    estimator = Estimator(recorded, Basis())
+    assert estimator.memory(network, "cpu (x)") == 300 + 2 * 500
+    assert estimator.memory(network, GPU) == 2 * 500
+    # Where a line does not say.
+    assert estimator.memory(network, "cpu (y)") == 2 * 800
 
 
 def test_memory_and_predictions_have_benchmarks_of_their_own(lines: Path, tmp_path: Path) -> None:

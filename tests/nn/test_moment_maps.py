@@ -108,6 +108,20 @@ def test_cells_alone_are_what_the_whole_padded_map_has(monkeypatch, positions, s
         torch.testing.assert_close(found, expected)
 
 
+def test_mixed_precision_sums_the_kernels_gradient_in_single():
+    """Over all cells and samples, to the bit; what a layer reads and gives may have been rounded before and after."""
+    torch.manual_seed(0)
+    cells = cells_of(16, [8, 4])
+    model = MapConvolutions(cells, WIDTH, 3, 2)
+    values = torch.randn(4, len(cells), WIDTH).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        rounded = model(values)
+    exact = model(values.float())
+    found, expected = (torch.autograd.grad(each.float().pow(2).sum(), model.parameters()) for each in (rounded, exact))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_fewer_cells_are_computed_than_the_whole_map_has():
     """By more than a factor of two on the published maps: what a training step is made of."""
     for positions, scales in ((16, [16]), (128, [16, 8, 8, 8])):

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from sadetr.configuration import resolve
+from sadetr.errors import SettingsError
 from sadetr.layering import named_files
 from sadetr.models.construction import make_method
+from sadetr.profiling import command
 from sadetr.profiling.command import profile_run
 from sadetr.profiling.instruments import WATCHED, watched
 from sadetr.profiling.parts import OperatorCounter, Parts
@@ -71,6 +73,20 @@ def test_nothing_changes_and_every_part_is_seen(workspace: Workspace, method: st
     # Gradients of weights and of inputs cost a product each. The first layers' inputs and masks have none, and torch
     # counts more than there is for convolutions of single channels, as VSLNet has them.
     assert 0.8 * forward < backward < 4 * forward
+
+
+def test_steps_that_no_training_could_take_are_an_error_before_anything_is_measured(
+    workspace: Workspace, tmp_path: Path, monkeypatch
+) -> None:
+    execution = workspace.settings().execution.model_copy(update={"step": "captured"})
+    settings = workspace.settings().model_copy(update={"execution": execution})
+    annotations = workspace.layout.annotations(settings.dataset)
+    measured = []
+    monkeypatch.setattr(command, "measure_limits", measured.append)
+    with own_torch_state(), pytest.raises(SettingsError, match=r"execution.step is 'captured', which needs a GPU"):
+        profile_run(settings, workspace.layout.store("qvhighlights"), annotations, 2, tmp_path / "out")
+    assert not measured
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_leaves_a_table_and_a_trace(workspace: Workspace, tmp_path: Path, capsys) -> None:

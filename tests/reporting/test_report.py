@@ -95,6 +95,7 @@ def test_a_run_is_described_once_with_what_it_was_made_of(text, facts):
     assert (known["seed"], known["features"], known["annotations"]) == ("2018", "fea70", "a2207")
     assert (known["commit"], known["time"], known["parameters"]) == ("0" * 40, "2 s", "1,234")
     assert known["selected epochs"] == "best 5, last 6"
+    assert known["peak GPU memory"] == "1.50 GiB, resident features included"
     assert known["predictions best.val"] == "5ba2"
     assert known["fills"].startswith("Table 4 h")
     assert run["notes"] == []

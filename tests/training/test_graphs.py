@@ -3,7 +3,8 @@
 Tapes of operators stand in for graphs on the CPU; the last tests are for a machine with a GPU.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from sadetr.layering import named_files
 from sadetr.layout import RunFolder
 from sadetr.models.interface import Batch, Method, Output, Step
 from sadetr.randomness import Streams
-from sadetr.training import loop
+from sadetr.training import loop, recorders
+from sadetr.training import run as run_module
+from sadetr.training.devices import Claim, Share
 from sadetr.training.graphs import Buffers, ObservedStep, RecordedStep, Replay, shapes_of
 from sadetr.training.loop import Trainer
 from sadetr.training.optimiser import set_rate
-from sadetr.training.recorders import Compiler, CudaGraphs, make_step
+from sadetr.training.recorders import Compiler, CudaGraphs, make_step, way_of
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.steps import PlainStep, TakesSteps
 from sadetr.training_settings import PaddingSettings, TrainingSettings
@@ -274,14 +277,50 @@ def test_a_recorded_training_that_is_killed_ends_the_same(trained, monkeypatch):
     assert sum(provenance(run)["step"]["steps"].values()) == 18
 
 
-def test_which_way_there_is_depends_on_the_device():
+def test_steps_are_made_the_way_that_is_asked_for():
     model = small_method("qd_detr")
-    assert isinstance(make_step(model, TRAINING, "auto"), PlainStep)
     assert isinstance(make_step(model, TRAINING, "plain"), PlainStep)
     compiled = make_step(model, TRAINING, "compiled")
     assert (type(compiled), compiled.kind) == (RecordedStep, "compiled")
+
+
+def test_which_way_there_is_depends_on_the_device():
+    processor = Claim(torch.device("cpu"))
+    alone, shared = (Claim(torch.device("cuda", 0), 0, runs) for runs in (1, 4))
+    assert [way_of("auto", claim) for claim in (processor, alone, shared)] == ["plain", "captured", "plain"]
+    for requested in ("plain", "compiled"):
+        assert {way_of(requested, claim) for claim in (processor, alone, shared)} == {requested}
+    # Whoever names it has it, and states the memory that it takes.
+    assert way_of("captured", shared) == way_of("captured", alone) == "captured"
     with pytest.raises(SettingsError, match=r"execution.step is 'captured'.*'plain'"):
-        make_step(model, TRAINING, "captured")
+        way_of("captured", processor)
+
+
+@pytest.mark.parametrize(("runs", "way"), [(1, "captured"), (2, "plain")])
+def test_a_training_on_a_shared_gpu_captures_nothing(workspace, tmp_path, monkeypatch, runs, way):
+    """A stand-in for a GPU is claimed, and tapes stand in for graphs."""
+
+    @contextmanager
+    def claimed(requested: str, allotted: int, share: Share) -> Iterator[Claim]:
+        assert share.runs == runs
+        yield Claim(torch.device("cpu"), 0, share.runs)
+
+    monkeypatch.setattr(run_module, "claimed", claimed)
+    monkeypatch.setattr(recorders, "CudaGraphs", lambda device: TapeRecorder())
+    settings, run = workspace.settings(epochs=1), RunFolder(tmp_path / "run")
+    annotations = workspace.layout.annotations(settings.dataset)
+    with own_torch_state():
+        run_module.train(settings, workspace.layout.store("qvhighlights"), annotations, run.path, share=Share(runs))
+    said = provenance(run)
+    assert (said["step"]["way"], said["runs_per_gpu"]) == (way, runs)
+
+
+def test_what_cannot_be_captured_is_said_before_features_are_brought(workspace, tmp_path, capsys):
+    execution = workspace.settings().execution.model_copy(update={"step": "captured"})
+    settings = workspace.settings().model_copy(update={"execution": execution})
+    with pytest.raises(SettingsError, match=r"execution.step is 'captured', which needs a GPU"):
+        workspace.train(tmp_path / "run", settings)
+    assert capsys.readouterr().out == ""
 
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU to capture graphs on")
@@ -291,7 +330,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GP
 @pytest.mark.parametrize("method", named_files("methods"))
 def test_captured_steps_are_those_of_the_plain_way_on_a_gpu(method):
     first, second = late(method).cuda(), late(method).cuda()
-    updates = make_step(second, TRAINING, "auto")
+    updates = make_step(second, TRAINING, "captured")
     with own_torch_state():
         make_deterministic(1)
         expected = taken(make_step(first, TRAINING, "plain"), first)

@@ -147,3 +147,12 @@ def test_lengths_are_rounded_up_no_further_than_the_longest():
     some = Padding(settings, dataset, frozenset({"tokens"}))(batch)
     assert (some.video.shape[1], some.text.shape[1]) == (9, 8)
     assert Padding(PaddingSettings(), dataset, frozenset(get_args(Length)))(batch) is batch
+
+
+def test_averaged_videos_are_not_padded_beyond_their_positions():
+    """VSLNet's table of learned positions has no more."""
+    dataset = resolve("tacos_glove", "vslnet", "full", 2018, "paper").dataset
+    every = frozenset(get_args(Length))
+    for longest, clips in ((None, 12), (10, 10), (64, 12)):
+        limited = dataset.model_copy(update={"max_video_clips": longest, "max_positions": 12})
+        assert Padding(PaddingSettings(clips=8), limited, every)(small_batch((9, 6, 4))).video.shape[1] == clips

@@ -103,12 +103,26 @@ def test_a_failure_is_raised_at_the_next_state_or_at_the_end(tmp_path, monkeypat
     with pytest.raises(ResultsError, match="cannot be written"), BackgroundSaver(tmp_path / "state", said.append) as it:
         it.save(state_of(1))
     assert "cannot be written" not in capsys.readouterr().out
-    # An error of the training's own goes first, and both are told.
-    saver = BackgroundSaver(tmp_path / "state", said.append)
-    saver.save(state_of(1))
-    saver.__exit__(Interrupted, Interrupted(), None)
-    assert "cannot be written" in capsys.readouterr().out
     assert not said
+
+
+@pytest.mark.parametrize("failure", [ResultsError("state: cannot be written"), MemoryError("no room"), ValueError("?")])
+def test_an_error_of_the_trainings_own_goes_first_and_both_are_told(tmp_path, monkeypatch, capsys, failure):
+    """Whatever went wrong with the state."""
+
+    def fail(state: TrainingState, path: Path) -> None:
+        raise failure
+
+    def train() -> None:
+        with BackgroundSaver(tmp_path / "state", print) as saver:
+            saver.save(state_of(1))
+            raise Interrupted
+
+    monkeypatch.setattr(TrainingState, "save", fail)
+    with pytest.raises(Interrupted):
+        train()
+    said = capsys.readouterr().out.strip()
+    assert said == f"saving the last state failed: {type(failure).__name__}: {failure}"
 
 
 def test_an_epoch_is_trained_while_the_one_before_is_written(workspace, finished, tmp_path, monkeypatch):
@@ -166,6 +180,23 @@ def test_the_last_epochs_state_is_there_before_the_run_is_finished(workspace, fi
     assert not run.checkpoint("last").exists()
     assert TrainingState.load(run.state).epoch == 2
     assert_same_run(workspace.train(run.path), finished)
+
+
+def test_what_others_are_writing_in_the_run_folder_stays(workspace, tmp_path):
+    """Half-written files are removed where none but a training writes them; it holds the folder's lock."""
+    run = RunFolder(tmp_path / "run")
+    own = [*run.trained, run.state, run.path / progress.FILE, run.checkpoint("last"), run.prediction("best", "val")]
+    others = [run.predicted("best", "val"), run.metrics, run.query_scores, run.predictions / "mine.jsonl"]
+    halves = [[path.with_name(f".{path.name}.0a1b2c3d.tmp") for path in paths] for paths in (own, others)]
+    for half in [*halves[0], *halves[1]]:
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.touch()
+    # As the writer of tensors has.
+    folder = run.path / f".{run.state.name}.x1y2z3_4.tmp"
+    folder.mkdir()
+    (folder / run.state.name).touch()
+    workspace.train(run.path, workspace.settings(epochs=1))
+    assert sorted(run.path.rglob(".*.tmp")) == sorted(halves[1])
 
 
 STALLED = """
