@@ -10,9 +10,6 @@ line has the bytes of a batch, and how long a copy of as many would take on the 
 
 import argparse
 import itertools
-import json
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +20,8 @@ from typing import Any
 
 import torch
 from full_size_training import write_store
-from training_step import SEED, environment, milliseconds, spread, synthetic_query
+from measuring import SEED, milliseconds, report, spread
+from training_step import synthetic_query
 
 from sadetr.configuration import resolve
 from sadetr.data.annotations import Query
@@ -63,7 +61,6 @@ def main() -> None:
     limits = measure_limits(device)
     for mode, times in found.items():
         line = {
-            "benchmark": "batch",
             "features": mode,
             **times.values(),
             # A copy reads and writes every byte.
@@ -74,11 +71,8 @@ def main() -> None:
             "batch": list(times.batch.video.shape),
             "tokens": list(times.batch.text.shape),
             "batches": len(times.gather),
-            "load_average": round(os.getloadavg()[0], 2),
-            "command": " ".join(["python benchmarks/batch.py", *sys.argv[1:]]),
-            **environment(device),
         }
-        print(json.dumps(line))
+        report(line, device)
 
 
 def random_split(settings: RunSettings, count: int, folder: Path) -> Split:

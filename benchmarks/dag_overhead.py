@@ -2,7 +2,7 @@
 
     python benchmarks/dag_overhead.py [--repeats 5] [--targets table5]
 
-``interpreter`` is an empty Python, ``command`` a subcommand without torch, ``training`` all that a training imports:
+``interpreter`` is an empty Python, ``subcommand`` a subcommand without torch, ``training`` all that a training imports:
 a job pays one of the last two, or ``preloaded``, the same subcommand run by the preloaded process. ``plan`` is a dry
 run of everything at the scale ``mini``: Snakemake's own start, the DAG, and the look at every file. Times of the clock;
 ``cpu_ms`` has what processors worked, and ``preload``, the preloaded process itself, which a run of the workflow starts
@@ -12,7 +12,6 @@ once. ``workflow`` has the seconds that targets take from nothing on two cores, 
 import argparse
 import contextlib
 import ctypes
-import json
 import os
 import resource
 import statistics
@@ -22,8 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from training_step import environment, milliseconds, spread
+from measuring import milliseconds, report, spread
 
 from sadetr.preloading import launch
 
@@ -41,7 +39,7 @@ def main() -> None:
         snakemake = ["-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet", "all", "--directory"]
         commands = {
             "interpreter": ["-c", "pass"],
-            "command": ["-m", "sadetr", "snakefile"],
+            "subcommand": ["-m", "sadetr", "snakefile"],
             # The modules of a method and of deterministic kernels are imported when they are used.
             "training": ["-c", "import sadetr.training.run, sadetr.models.sa_detr.model, torch._inductor.config"],
             "plan": [*snakemake, folder, "--dry-run", "--cores", "1", "all"],
@@ -49,13 +47,12 @@ def main() -> None:
         times = {
             name: [cost([sys.executable, *words]) for _ in range(arguments.repeats)] for name, words in commands.items()
         }
-        times["preloaded"], preload = preloaded(Path(folder), commands["command"], arguments.repeats)
+        times["preloaded"], preload = preloaded(Path(folder), commands["subcommand"], arguments.repeats)
         whole = {
             f"preload={value}": workflow([*snakemake, f"{folder}/{value}", "--cores", "2", *arguments.targets], value)
             for value in (["true", "false"] if arguments.targets else [])
         }
     line = {
-        "benchmark": "dag_overhead",
         **{name: spread([wall for wall, _ in values]) for name, values in times.items()},
         "cpu_ms": {
             **{name: round(statistics.median(cpu for _, cpu in values), 1) for name, values in times.items()},
@@ -63,11 +60,8 @@ def main() -> None:
         },
         **({"workflow": whole} if whole else {}),
         "repeats": arguments.repeats,
-        "load_average": round(os.getloadavg()[0], 2),
-        "command_line": " ".join(["python benchmarks/dag_overhead.py", *sys.argv[1:]]),
-        **environment(torch.device("cpu")),
     }
-    print(json.dumps(line))
+    report(line)
 
 
 def cost(command: Sequence[str]) -> tuple[float, float]:
@@ -75,7 +69,7 @@ def cost(command: Sequence[str]) -> tuple[float, float]:
     variables = os.environ | launch.SETTLED
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     before = children()
-    wall = milliseconds(lambda: subprocess.run(command, check=True, env=variables, **quiet), torch.device("cpu"))
+    wall = milliseconds(lambda: subprocess.run(command, check=True, env=variables, **quiet))
     return wall, children() - before
 
 
@@ -103,6 +97,8 @@ def preloaded(folder: Path, words: Sequence[str], repeats: int) -> tuple[list[tu
     for jobs in (1, 1 + repeats):
         before = children()
         process = launch.launch(folder)
+        if process is None:
+            raise SystemExit((folder / launch.LOG).read_text())
         # The first one waits for the imports.
         costs = [cost([*launch.PYTHON, *words]) for _ in range(jobs)][1:]
         process.stdin.close()

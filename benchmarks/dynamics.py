@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import hashlib
 import itertools
-import json
 import multiprocessing
 import sys
 import warnings
@@ -25,9 +24,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from measuring import report
 from scipy import stats
-from training_step import environment
 
 from sadetr.configuration import load_method, load_scale, resolve
 from sadetr.data.annotations import read_annotations
@@ -67,9 +65,8 @@ def main() -> int:
             ours = trained(arguments)
             if arguments.curves:
                 atomic_write_text(arguments.curves, ours.to_csv(index=False, float_format="%.6g"))
-        line = {"benchmark": "dynamics", "method": arguments.method, "data": "generated"} | compare(ours, theirs)
-        line |= {"command": f"python benchmarks/dynamics.py --method {arguments.method} --theirs FILE"}
-        print(json.dumps(line | environment(torch.device("cpu"))), flush=True)
+        line = {"method": arguments.method, "data": "generated"} | compare(ours, theirs)
+        report(line, command=f"python benchmarks/dynamics.py --method {arguments.method} --theirs FILE")
     except SadetrError as error:
         print(error, file=sys.stderr)
         return 1

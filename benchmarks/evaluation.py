@@ -10,17 +10,14 @@ that without gathering features: then the network's outputs are given, and CPU t
 import argparse
 import copy
 import itertools
-import json
-import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 from batch import random_split
+from measuring import SEED, milliseconds, report, spread
 from torch import nn
-from training_step import SEED, environment, milliseconds, spread
 
 from sadetr.configuration import resolve
 from sadetr.data.batches import Split
@@ -63,7 +60,6 @@ def main() -> None:
     values = {name: spread([each[name] for each in times]) for name in times[0]}
     host = values["predict"]["median_ms"] - values["forward"]["median_ms"] + values["score"]["median_ms"]
     line = {
-        "benchmark": "evaluation",
         "method": arguments.method,
         "queries": len(split),
         **values,
@@ -73,11 +69,8 @@ def main() -> None:
         "bytes_per_query": round(size / len(split), 1),
         "clips": settings.dataset.max_video_clips,
         "batch_size": settings.training.batch_size,
-        "load_average": round(os.getloadavg()[0], 2),
-        "command": " ".join(["python benchmarks/evaluation.py", *sys.argv[1:]]),
-        **environment(device),
     }
-    print(json.dumps(line))
+    report(line, device)
 
 
 def measure(model: Method, split: Split, settings: RunSettings, device: torch.device, file: Path) -> dict[str, float]:

@@ -10,21 +10,18 @@ the time with that conversion, by the processor.
 """
 
 import argparse
-import json
-import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from measuring import milliseconds, report, spread
 from numpy.typing import NDArray
 from torch import Tensor
-from training_step import environment
 
 from sadetr.data.preparation import normalise_rows
 from sadetr.data.store import FeatureStore, StoreWriter
@@ -45,10 +42,12 @@ TOLERANCE = 1e-3
 def main() -> int:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
+    sizes = f"--queries {arguments.queries} --threads {arguments.threads}"
+    command = f"python benchmarks/feature_store.py --store DIR {sizes}" if arguments.store else None
     try:
         with tempfile.TemporaryDirectory(prefix="feature_store_", dir=arguments.folder) as folder:
             path = arguments.store or write_random_store(Path(folder) / "store", arguments)
-            report("open", **opening(path))
+            report({"measured": "open", **opening(path)}, command=command)
             store = FeatureStore.open(path)
             sample = Sample(store, arguments.queries, Path(folder))
             times = time_loaders(sample, arguments.batch, arguments.batches)
@@ -56,21 +55,17 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     for loader, values in times.items():
-        median, least = round(statistics.median(values), 2), round(min(values), 2)
-        report("batch", loader=loader, median_ms=median, min_ms=least, batch=arguments.batch, batches=len(values))
-    command = "python benchmarks/feature_store.py" + " --store DIR" * (arguments.store is not None)
-    command += f" --queries {arguments.queries} --threads {arguments.threads}"
+        counts = {"batch": arguments.batch, "batches": len(values)}
+        report({"measured": "batch", "loader": loader, **spread(values), **counts}, command=command)
     npz = times.pop(NPZ)
-    report(
-        "speed_up",
-        of_medians={name: round(statistics.median(npz) / statistics.median(own), 1) for name, own in times.items()},
-        of_minima={name: round(min(npz) / min(own), 1) for name, own in times.items()},
-        queries=arguments.queries,
-        stored_as=store.manifest["files"]["text.npy"]["dtype"],
-        load_average=round(os.getloadavg()[0], 2),
-        command=command,
-        **environment(torch.device("cpu")),
-    )
+    line = {
+        "measured": "speed_up",
+        "of_medians": {name: round(statistics.median(npz) / statistics.median(own), 1) for name, own in times.items()},
+        "of_minima": {name: round(min(npz) / min(own), 1) for name, own in times.items()},
+        "queries": arguments.queries,
+        "stored_as": store.manifest["files"]["text.npy"]["dtype"],
+    }
+    report(line, command=command)
     return 0
 
 
@@ -85,10 +80,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=["float16", "float32"], default="float32", help="of the random store")
     parser.add_argument("--folder", help="where the temporary folder is made")
     return parser.parse_args()
-
-
-def report(measured: str, **values: Any) -> None:
-    print(json.dumps({"benchmark": "feature_store", "measured": measured, **values}), flush=True)
 
 
 def write_random_store(path: Path, arguments: argparse.Namespace) -> Path:
@@ -107,7 +98,7 @@ def opening(path: Path) -> dict[str, Any]:
     times = [milliseconds(lambda: FeatureStore.open(path)) for _ in range(9)]
     store = FeatureStore.open(path)
     return {
-        "median_ms": round(statistics.median(times), 2),
+        **spread(times),
         "max_ms": round(max(times), 2),
         "videos": len(store.video_names),
         "clips": int(store.video_lengths.sum()),
@@ -190,14 +181,8 @@ def time_loaders(sample: Sample, size: int, count: int) -> dict[str, list[float]
     for _ in range(0, count, TURN):
         batches = [rng.choice(sample.size, size) for _ in range(TURN)]
         for name, load in loaders.items():
-            times[name] += [milliseconds(lambda load=load, rows=rows: load(rows)) for rows in batches]
+            times[name] += [milliseconds(partial(load, rows)) for rows in batches]
     return times
-
-
-def milliseconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return 1000 * (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

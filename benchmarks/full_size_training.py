@@ -9,8 +9,6 @@ parameters, every step's loss, and a summary. Needs 0.9 MB of disk per query.
 
 import argparse
 import itertools
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -21,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from training_step import environment, parameter_counts
+from measuring import SEED, milliseconds, report
+from training_step import parameter_counts
 
 from sadetr.configuration import resolve
 from sadetr.data.annotations import Query, clip_count, read_annotations
@@ -38,7 +37,6 @@ from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.schedule import learning_rate
 from sadetr.training_settings import TrainingSettings
 
-SEED = 2018
 SPECIAL_TOKENS = 2
 """Start and end of text, which CLIP adds to the words."""
 
@@ -58,7 +56,7 @@ def main() -> int:
         return 1
     command = f"python benchmarks/full_size_training.py --data-root DIR --steps {arguments.steps}"
     command += f" --queries {arguments.queries} --variant {arguments.variant} --threads {arguments.threads}"
-    report("summary", **summary, command=command, **environment(torch.device("cpu")))
+    report({"measured": "summary", **summary}, command=command)
     return 0
 
 
@@ -71,10 +69,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", help="where the temporary folder is made")
     return parser.parse_args()
-
-
-def report(measured: str, **values: Any) -> None:
-    print(json.dumps({"benchmark": "full_size_training", "measured": measured, **values}), flush=True)
 
 
 def subset(settings: RunSettings, data_root: Path, count: int) -> list[Query]:
@@ -115,7 +109,7 @@ def train(settings: RunSettings, split: Split, steps: int) -> dict[str, Any]:
     streams.seed_global("initialisation", 0)
     model = make_method(settings).train()
     counts = parameter_counts(model)
-    report("parameters", total=sum(counts.values()), per_part=counts)
+    report({"measured": "parameters", "total": sum(counts.values()), "per_part": counts})
     rates = settings.training
     optimiser = make_optimiser(model, rates)
     waits, seconds, losses = [], [], []
@@ -126,7 +120,7 @@ def train(settings: RunSettings, split: Split, steps: int) -> dict[str, Any]:
         finished = time.perf_counter()
         waits.append(1000 * (gathered - started))
         seconds.append(finished - gathered)
-        report("step", step=number, loss=round(losses[-1], 4), seconds=round(seconds[-1], 3))
+        report({"measured": "step", "step": number, "loss": round(losses[-1], 4), "seconds": round(seconds[-1], 3)})
         started = finished
     return {
         "queries": len(split),
@@ -137,7 +131,6 @@ def train(settings: RunSettings, split: Split, steps: int) -> dict[str, Any]:
         "wait_for_batch_ms": round(statistics.median(waits), 2),
         "first_loss": round(losses[0], 4),
         "last_loss": round(losses[-1], 4),
-        "load_average": round(os.getloadavg()[0], 2),
     }
 
 
@@ -170,9 +163,7 @@ def gather_milliseconds(split: Split, batch_size: int, repeats: int = 20) -> flo
     rng, times = np.random.default_rng(SEED), []
     for _ in range(repeats):
         rows = rng.choice(len(split), min(batch_size, len(split)), replace=False)
-        start = time.perf_counter()
-        next(split.features([rows]))
-        times.append(1000 * (time.perf_counter() - start))
+        times.append(milliseconds(lambda rows=rows: next(split.features([rows]))))
     return round(statistics.median(times), 2)
 
 

@@ -9,9 +9,6 @@ medians, and the quartiles around them.
 """
 
 import argparse
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from measuring import SEED, report
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from training_step import SEED, WINDOW_COUNTS, environment
+from training_step import WINDOW_COUNTS
 
 from sadetr.losses.assignment import cheapest_columns
 from sadetr.losses.matching import assign
@@ -44,10 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    origin = {"command": " ".join(["python benchmarks/matching.py", *sys.argv[1:]]), **environment(device)}
     for line in (*timings(options.repeats, device), *comparisons(options.problems, device)):
-        loaded = {"load_average": round(os.getloadavg()[0], 2)}
-        print(json.dumps({"benchmark": "matching", **line, **loaded, **origin}), flush=True)
+        report(line, device)
 
 
 def timings(repeats: int, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -8,13 +8,11 @@ and, more, had reserved. Weights, gradients and moments of AdamW alone take ``le
 """
 
 import argparse
-import json
-import os
 import resource
-import sys
 
 import torch
-from training_step import SEED, TrainingStep, environment, parameter_counts, run, synthetic_batch
+from measuring import SEED, report
+from training_step import TrainingStep, parameter_counts, run, synthetic_batch
 
 from sadetr.configuration import resolve
 from sadetr.models.construction import make_method
@@ -50,7 +48,6 @@ def main() -> None:
         allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
         held = {"device_mib": {"allocated": round(allocated / 2**20, 1), "reserved": round(reserved / 2**20, 1)}}
     line = {
-        "benchmark": "memory",
         "method": arguments.method,
         "variant": arguments.variant,
         "mib": held["device_mib"]["reserved"] if held else resident["step"],
@@ -60,11 +57,8 @@ def main() -> None:
         "batch": list(batch.video.shape),
         "tokens": list(batch.text.shape),
         "steps": arguments.steps,
-        "load_average": round(os.getloadavg()[0], 2),
-        "command": " ".join(["python benchmarks/memory.py", *sys.argv[1:]]),
-        **environment(device),
     }
-    print(json.dumps(line))
+    report(line, device)
 
 
 def resident_mib() -> float:

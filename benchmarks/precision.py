@@ -10,8 +10,6 @@ means and standard deviations over seeds in both precisions, and the 95 % interv
 
 import argparse
 import contextlib
-import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -19,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from measuring import SEED, report
 from scipy import stats
-from training_step import environment
 
 from sadetr.configuration import load_method, load_scale, resolve
 from sadetr.data.annotations import read_annotations
@@ -38,7 +36,6 @@ from sadetr.training.reproducibility import make_deterministic
 
 SETTING, REFERENCE, SELECTED = "qvhighlights", "float32", "mAP"
 METRICS = ("R1@0.5", "R1@0.7", SELECTED, "HD_mAP", "HIT@1")
-FIRST_SEED = 2018
 
 
 def main() -> int:
@@ -46,14 +43,13 @@ def main() -> int:
     device = torch.device(arguments.device)
     try:
         best = {
-            precision: [trained(arguments, precision, FIRST_SEED + number) for number in range(arguments.seeds)]
+            precision: [trained(arguments, precision, SEED + number) for number in range(arguments.seeds)]
             for precision in (REFERENCE, arguments.precision)
         }
     except SadetrError as error:
         print(error, file=sys.stderr)
         return 1
     line = {
-        "benchmark": "precision",
         "method": arguments.method,
         "precision": arguments.precision,
         "data": "generated",
@@ -61,9 +57,8 @@ def main() -> int:
         "seeds": arguments.seeds,
         "metrics": {name: beside(*([row[name] for row in rows] for rows in best.values())) for name in METRICS},
         "cpu_seconds": {name: round(sum(row["cpu_s"] for row in rows), 1) for name, rows in best.items()},
-        "command": " ".join(["python benchmarks/precision.py", *sys.argv[1:]]),
     }
-    print(json.dumps(line | {"load_average": round(os.getloadavg()[0], 2)} | environment(device)), flush=True)
+    report(line, device)
     return 0
 
 
@@ -71,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="sa_detr")
     parser.add_argument("--precision", choices=["bf16", "tf32"], default="bf16")
-    parser.add_argument("--seeds", type=int, default=6, help=f"{FIRST_SEED} and the ones behind it; two at least")
+    parser.add_argument("--seeds", type=int, default=6, help=f"{SEED} and the ones behind it; two at least")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--scale", default="mini")

@@ -10,15 +10,12 @@ it started itself, and those jobs were started by another process. `config/resou
 
 import argparse
 import csv
-import json
-import os
 import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
 
-import torch
-from training_step import environment
+from measuring import report
 
 from sadetr.configuration import load_scale
 from sadetr.errors import SadetrError
@@ -37,11 +34,9 @@ def main() -> int:
     except SadetrError as error:
         print(error, file=sys.stderr)
         return 1
-    origin = {"load_average": round(os.getloadavg()[0], 2), **environment(torch.device("cpu"))}
     command = f"python benchmarks/rule_resources.py --scale {arguments.scale}"
     for group, jobs in sorted(grouped(folder).items()):
-        line = {"benchmark": "rule_resources", "scale": arguments.scale, **dict(group), **summary(jobs)}
-        print(json.dumps(line | {"command": command} | origin), flush=True)
+        report({"scale": arguments.scale, **dict(group), **summary(jobs)}, command=command)
     return 0
 
 

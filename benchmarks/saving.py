@@ -7,15 +7,12 @@ what the training waits for; ``write`` goes on beside the next epoch, ``write_cp
 """
 
 import argparse
-import json
-import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from training_step import SEED, environment, milliseconds, spread
+from measuring import SEED, milliseconds, report, spread
 
 from sadetr.configuration import resolve
 from sadetr.models.construction import make_method
@@ -42,15 +39,11 @@ def main() -> None:
         times = measure(arguments.method, device, path, 1 + arguments.repeats)
         size = path.stat().st_size
     line = {
-        "benchmark": "saving",
         "method": arguments.method,
         **{name: spread(values[1:]) for name, values in times.items()},
         "bytes": size,
-        "load_average": round(os.getloadavg()[0], 2),
-        "command": " ".join(["python benchmarks/saving.py", *sys.argv[1:]]),
-        **environment(device),
     }
-    print(json.dumps(line))
+    report(line, device)
 
 
 def measure(method: str, device: torch.device, path: Path, repeats: int) -> dict[str, list[float]]:

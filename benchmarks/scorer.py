@@ -6,8 +6,6 @@ Without files, 1,550 generated queries of QVHighlights' shape (150 s, 75 clips, 
 """
 
 import argparse
-import json
-import os
 import resource
 import subprocess
 import sys
@@ -65,11 +63,9 @@ def measure(predictions: Path, annotations: Path, largest: int) -> None:
     loading = time.process_time() - start
     first = cost(rows, queries)
     # Not before the commands ran: a child's peak memory starts from what its parent holds, torch included.
-    import torch
-    from training_step import environment
+    from measuring import report
 
-    report = {
-        "benchmark": "scorer",
+    line = {
         "queries": len(queries),
         "load_cpu_s": round(loading, 3),
         "score_first_cpu_s": round(first, 3),
@@ -78,11 +74,8 @@ def measure(predictions: Path, annotations: Path, largest: int) -> None:
         "command_wall_s": {"median": round(float(np.median(walls)), 3), "min": round(min(walls), 3)},
         "command_peak_mib": round(peak),
         "cpu_s_per_1000_queries": scaling(rows, queries, largest),
-        "load_average": round(os.getloadavg()[0], 2),
-        "command": " ".join(["python benchmarks/scorer.py", *sys.argv[1:]]),
-        **environment(torch.device("cpu")),
     }
-    print(json.dumps(report))
+    report(line)
 
 
 def cost(rows: list[dict[str, Any]], queries: list[Query]) -> float:

@@ -12,8 +12,6 @@ holds a curve of the method, its values stand beside those of the same epoch; ``
 import argparse
 import contextlib
 import itertools
-import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from training_step import environment
+from measuring import report
 
 from sadetr.configuration import load_method, load_scale, resolve, resolve_simulation
 from sadetr.data.annotations import read_annotations
@@ -53,15 +51,14 @@ def main() -> int:
         layout = Layout(load_scale(arguments.scale), arguments.results, arguments.data_root)
         published = published_curve(layout, settings, arguments.published)
         provenance = {"method": arguments.method, "variant": arguments.variant, "seed": arguments.seed}
-        provenance |= {"simulation": strengths(arguments.setting, arguments.scale), "command": command(arguments)}
+        provenance |= {"simulation": strengths(arguments.setting, arguments.scale)}
         make_deterministic(settings.execution.threads)
-        provenance |= environment(torch.device("cpu"))
         # Progress goes to standard error: standard output holds JSON alone.
         with contextlib.redirect_stdout(sys.stderr):
             for row in epochs(layout, settings, arguments.epochs, arguments.state):
                 beside = {"published": published[row["epoch"]]} if row["epoch"] in published else {}
-                line = {"benchmark": "simulated_curves", "setting": arguments.setting, **row, **beside, **provenance}
-                print(json.dumps(line), file=sys.__stdout__, flush=True)
+                line = {"setting": arguments.setting, **row, **beside, **provenance}
+                report(line, command=command(arguments))
     except SadetrError as error:
         print(error, file=sys.stderr)
         return 1
@@ -142,7 +139,7 @@ def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None)
         predictions = predict(model, shown, training.batch_size, torch.device("cpu"), ranking=training.ranking)
         rows = predictions.rows(shown.queries)
         values = {name: round(value, 4) for name, value in reached.history[-1].items() if value is not None}
-        yield values | {"span_spread": span_spread(rows, shown), "load_average": round(os.getloadavg()[0], 2)}
+        yield values | {"span_spread": span_spread(rows, shown)}
 
 
 def span_spread(rows: list[dict[str, Any]], split: Split) -> float:

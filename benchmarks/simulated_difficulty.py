@@ -7,13 +7,13 @@
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from measuring import report
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -25,7 +25,6 @@ from sadetr.data.simulation.features import VideoModel
 from sadetr.data.simulation.text import TextModel
 from sadetr.errors import SadetrError
 from sadetr.layout import Layout
-from sadetr.provenance import commit, system
 from sadetr.settings import DatasetSettings, SimulationSettings
 
 RIDGE = 1.0
@@ -63,13 +62,11 @@ def main() -> int:
         return 1
     command = f"python benchmarks/simulated_difficulty.py --data-root DIR --setting {arguments.setting}"
     command += f" --scale {arguments.scale} --fit {arguments.fit} --judge {arguments.judge}"
-    provenance = {"command": command, **system(), "commit": commit()}
     names = tuple(stream.name for stream in dataset.video_streams)
     for streams in dict.fromkeys([*((name,) for name in names), names]):
         values = judge(fitted, judged, streams)
         counts = {"fit_queries": len(fitted), "judged_queries": len(judged)}
-        result = {"benchmark": "simulated_difficulty", "setting": dataset.name, "streams": streams, **values, **counts}
-        print(json.dumps(result | provenance), flush=True)
+        report({"setting": dataset.name, "streams": streams, **values, **counts}, command=command)
     return 0
 
 

@@ -9,21 +9,15 @@ is timed as a whole, with all that making it took as `recording`.
 """
 
 import argparse
-import json
-import os
-import platform
 import resource
-import statistics
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from measuring import SEED, milliseconds, report, spread
 from torch import Tensor, nn
 
 from sadetr.configuration import resolve
@@ -33,17 +27,15 @@ from sadetr.models.construction import make_method
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.profiling.limits import measure_limits
 from sadetr.profiling.parts import OperatorCounter, Parts
-from sadetr.provenance import commit, system
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
-from sadetr.training.devices import Claim, device_name
+from sadetr.training.devices import Claim
 from sadetr.training.optimiser import make_optimiser
 from sadetr.training.precision import computing, in_single, predicting
 from sadetr.training.recorders import make_step, way_of
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training_settings import TrainingSettings
 
-SEED = 2018
 WARMING_STEPS = 2
 WINDOW_COUNTS = {1: 4855, 2: 1230, 3: 466, 4: 266, 5: 401}
 """Training queries of QVHighlights by their number of windows; 5 stands for 5 and more, as training sees them."""
@@ -53,7 +45,6 @@ def main() -> None:
     arguments = parse_arguments()
     make_deterministic(arguments.threads)
     device = torch.device(arguments.device)
-    origin = {"command": " ".join(["python benchmarks/training_step.py", *sys.argv[1:]]), **environment(device)}
     for variant in arguments.variants:
         settings = resolve("qvhighlights", arguments.method, variant, SEED, "paper")
         training = settings.training.model_copy(update={"precision": arguments.precision})
@@ -65,14 +56,13 @@ def main() -> None:
         found = measure if arguments.step == "plain" else partial(measure_recorded, arguments.step)
         for measured, values in found(settings, arguments.steps, device):
             line = {
-                "benchmark": "training_step",
                 "method": arguments.method,
                 "variant": variant,
                 **measured_as,
                 "measured": measured + other,
                 **values,
             }
-            print(json.dumps({**line, "load_average": round(os.getloadavg()[0], 2), **origin}), flush=True)
+            report(line, device)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -102,8 +92,8 @@ def measure(settings: RunSettings, steps: int, device: torch.device) -> list[tup
     shape = {"batch": list(batch.video.shape), "tokens": list(batch.text.shape), "windows": batch.spans.shape[1]}
     counts = parameter_counts(model)
     results: list[tuple[str, dict[str, Any]]] = [("parameters", {"total": sum(counts.values()), "per_part": counts})]
-    results += [(name, {"median_ms": median(row[name] for row in parts), **shape}) for name in parts[0]]
-    results.append(("step", {"median_ms": median(whole), "min_ms": round(min(whole), 2), **shape}))
+    results += [(name, {**spread([row[name] for row in parts]), **shape}) for name in parts[0]]
+    results.append(("step", {**spread(whole), **shape}))
     if device.type == "cuda":
         results.append(("peak_memory", {"mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1), **shape}))
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -133,7 +123,7 @@ def measure_recorded(
     shape = {"batch": list(batch.video.shape), "tokens": list(batch.text.shape), "windows": batch.spans.shape[1]}
     taken = {"graphs": updates.graphs, "taken": dict(updates.counts)}
     results = [("recording", {"ms": round(warming[-1] - min(whole), 2), **taken, **shape})]
-    results.append(("step", {"median_ms": median(whole), "min_ms": round(min(whole), 2), **taken, **shape}))
+    results.append(("step", {**spread(whole), **taken, **shape}))
     if device.type == "cuda":
         results.append(("peak_memory", {"mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1), **shape}))
     return results
@@ -233,37 +223,6 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     for name, parameter in model.named_parameters():
         counts[name.partition(".")[0]] += parameter.numel()
     return dict(counts)
-
-
-def milliseconds(function: Callable[[], object], device: torch.device) -> float:
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    start = time.perf_counter()
-    function()
-    wait()
-    return 1000 * (time.perf_counter() - start)
-
-
-def median(values: Any) -> float:
-    return round(statistics.median(values), 2)
-
-
-def spread(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Median, least and the range of the middle half."""
-    low, high = np.percentile(milliseconds, [25, 75])
-    values = {"median_ms": median(milliseconds), "min_ms": min(milliseconds), "iqr_ms": high - low}
-    return {name: round(float(value), 3) for name, value in values.items()}
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What the figures depend on beside the code: hardware and versions."""
-    processor = platform.processor()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [line.partition(": ")[2] for line in information.read_text().splitlines() if "model name" in line]
-        processor = names[0] if names else processor
-    hardware = {"device": device_name(device), "processor": processor, "cores": os.cpu_count()}
-    return {**hardware, **system(), "commit": commit()}
 
 
 if __name__ == "__main__":

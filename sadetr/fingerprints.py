@@ -25,6 +25,9 @@ from sadetr.provenance import code_fingerprint, config_fingerprint, fingerprint
 from sadetr.reporting.published import published_predictions
 from sadetr.settings import DatasetSettings, Record
 
+CHECK = ("sadetr.verification.checks", "sadetr.verification.rendering", "sadetr.documents.rendering")
+"""Modules that ``check-data`` calls."""
+
 
 class Fingerprints:
     """Fingerprints at one scale, below one data root; each file is read once."""
@@ -87,12 +90,13 @@ class Fingerprints:
     def check(self, setting: str) -> str:
         """What the data check depends on: names, sizes and times of all it looks at, for it reads the content itself.
 
-        Generated data have a fingerprint of their own.
+        Generated data have a fingerprint of their own. The code is that of the checks and of the page they end in.
         """
+        code = code_fingerprint(*CHECK), template_texts()
         known = find("sources", f"{setting}.yaml")
         parts = [self._dataset(setting).model_dump(mode="json"), known.read_text() if known.exists() else ""]
         parts += [] if self._layout.scale.data == "generated" else [self._stamps(setting)]
-        return fingerprint(code_fingerprint("sadetr.verification.checks"), parts)
+        return fingerprint(code, parts)
 
     def _stamps(self, setting: str) -> list[tuple[str, int, int]]:
         dataset, root = self._dataset(setting), self._layout.data_root

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sadetr.commandline import SWITCHES
 from sadetr.errors import SettingsError
 from sadetr.overrides import ScaleSettings
 
@@ -14,7 +15,6 @@ OPTIONS = (
     *("seeds", "features", "videos", "preload"),
 )
 NUMBERS = ("runs_per_gpu", "gpu_memory")
-SWITCHES = ("preload",)
 EXTRACT = "extract"
 """The value of ``features`` that has them made from videos and sentences."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sadetr import provenance
 from sadetr.documents.templates import template_texts
 from sadetr.workflow import Workflow
 
@@ -115,12 +116,36 @@ def test_a_feature_file_that_is_overwritten_in_place_is_checked_again(tmp_path):
     assert fingerprint(tmp_path) != before
 
 
-def test_a_changed_template_renders_again(monkeypatch):
-    before = Workflow({}).fingerprints.rendering()
-    assert Workflow({}).fingerprints.rendering() == before
+PAGES = {"rendering": (), "comparing": (), "reporting": (), "check": ("qvhighlights",)}
+"""Fingerprint of a rule that writes pages -> arguments."""
+
+
+@pytest.mark.parametrize("rule", PAGES)
+def test_a_changed_template_renders_again(monkeypatch, rule):
+    def current():
+        return getattr(Workflow({}).fingerprints, rule)(*PAGES[rule])
+
+    before = current()
+    assert current() == before
     texts = template_texts()
     monkeypatch.setattr("sadetr.fingerprints.template_texts", lambda: {**texts, "html/style.css": ""})
-    assert Workflow({}).fingerprints.rendering() != before
+    assert current() != before
+
+
+@pytest.mark.parametrize("module", ["sadetr.verification.checks", "sadetr.verification.rendering"])
+def test_changed_code_of_a_check_or_its_page_checks_again(monkeypatch, module):
+    before = Workflow({}).fingerprints.check("qvhighlights")
+    analysed = provenance._analysed
+
+    def edited(text, name, *others):
+        return analysed(text + "\nedited = True\n" if name == module else text, name, *others)
+
+    monkeypatch.setattr(provenance, "_analysed", edited)
+    provenance.code_fingerprint.cache_clear()
+    try:
+        assert Workflow({}).fingerprints.check("qvhighlights") != before
+    finally:
+        provenance.code_fingerprint.cache_clear()
 
 
 def test_all_makes_every_table_figure_and_verdict(finished):

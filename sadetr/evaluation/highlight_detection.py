@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sadetr.data.annotations import ANNOTATORS, Query, clip_count
 from sadetr.data.clip_labels import clip_labels
 from sadetr.errors import DataError
-from sadetr.evaluation.prediction_arrays import PredictionArrays
+from sadetr.evaluation.prediction_arrays import PredictionArrays, padded
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 """Smallest annotator score of a positive clip."""
@@ -47,7 +47,7 @@ class HighlightTruth:
         labels = [clip_labels(query, clip_length) for query in queries]
         relevant = np.array([len(clips) for clips, _ in labels], dtype=np.int64)
         self._blocks = [
-            (block, *_padded([labels[index] for index in block], relevant[block]))
+            (block, *_label_arrays([labels[index] for index in block], relevant[block]))
             for block in _blocks(relevant, self._lengths)
         ]
 
@@ -66,7 +66,7 @@ class HighlightTruth:
         precision = np.empty((len(LEVELS), count, ANNOTATORS))
         hit = np.empty((len(LEVELS), count), dtype=bool)
         for block, clips, saliency in self._blocks:
-            scores = _rectangle(predictions.saliency, starts[block], counts[block])
+            scores = padded(predictions.saliency, starts[block], counts[block], counts[block].max(), -np.inf)
             # The top clip is sought among all predictions: one beyond the video is a miss, as no label is there.
             top = scores.argmax(axis=1)
             best = np.where(clips == top[:, None], saliency.max(axis=2), 0).max(axis=1)
@@ -88,7 +88,7 @@ def _blocks(relevant: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator
         start = stop
 
 
-def _padded(
+def _label_arrays(
     labels: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], relevant: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """Relevant clips (n, R) and their scores (n, R, annotators); -1 fills both up."""
@@ -98,13 +98,6 @@ def _padded(
     saliency = np.full((*valid.shape, ANNOTATORS), -1, dtype=np.int8)
     saliency[valid] = np.concatenate([scores for _, scores in labels])
     return clips, saliency
-
-
-def _rectangle(flat: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n, longest) the ``counts`` values from each of the ``starts`` on, -inf behind them."""
-    columns = np.arange(counts.max())
-    there = columns < counts[:, None]
-    return np.where(there, flat[np.where(there, starts[:, None] + columns, 0)], -np.inf)
 
 
 def _fitted(scores: NDArray[np.float64], counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:

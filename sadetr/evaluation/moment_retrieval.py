@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadetr.errors import DataError
-from sadetr.evaluation.prediction_arrays import PredictionArrays
+from sadetr.evaluation.prediction_arrays import PredictionArrays, padded
 
 # Rounded, because 0.3 + 12 * 0.05 is not the float 0.9 and ties at a threshold are common.
 RECALL_THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(14))
@@ -119,9 +119,9 @@ def _group(
     rows: NDArray[np.int64], windows: NDArray[np.float64], starts: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> _Group:
     """Those of the queries ``rows``, whose windows begin at ``starts``."""
-    columns = np.arange(sizes[rows].max())
-    valid = columns < sizes[rows, None]
-    return _Group(rows, windows[np.where(valid, starts[rows, None] + columns, 0)], valid, sizes[rows])
+    sizes = sizes[rows]
+    width = sizes.max()
+    return _Group(rows, padded(windows, starts[rows], sizes, width), np.arange(width) < sizes[:, None], sizes)
 
 
 def _best_iou(first: NDArray[np.float64], group: _Group) -> NDArray[np.float64]:

@@ -74,12 +74,22 @@ class PredictionArrays:
 
     def leading_windows(self, most: int) -> NDArray[np.float64]:
         """(Q, most, 3) the first windows of each query, zeros behind them."""
-        columns = np.arange(most)
-        there = columns < self.window_counts[:, None]
-        places = (np.cumsum(self.window_counts) - self.window_counts)[:, None] + columns
-        padded = np.zeros((len(self), most, 3))
-        padded[there] = self.windows[places[there]]
-        return padded
+        return padded(self.windows, np.cumsum(self.window_counts) - self.window_counts, self.window_counts, most)
+
+
+def padded(
+    values: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    width: int,
+    fill: float = 0.0,
+) -> NDArray[np.float64]:
+    """(N, width, ...) the ``counts`` (N,) first values from each of the ``starts`` (N,) on, ``fill`` behind them."""
+    columns = np.arange(width)
+    there = columns < counts[:, None]
+    result = np.full((*there.shape, *values.shape[1:]), fill)
+    result[there] = values[(starts[:, None] + columns)[there]]
+    return result
 
 
 def _places(counts: NDArray[np.int64], indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,120 +1,19 @@
 """What a preloaded process runs is as if it had a Python of its own; whatever could make a difference is refused."""
 
 import os
-import shlex
 import signal
 import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from sadetr.preloading import client
-from sadetr.preloading.launch import PYTHON, listening
+from sadetr.preloading.launch import PYTHON
 
-ROOT = Path(__file__).parents[2]
-SERVE = """
-import sys
-from sadetr.preloading.server import serve
-serve(int(sys.argv[1]), ["probe"])
-"""
-# What a job does, and where it says who ran it: the process that has imported `probe` has its number there.
-JOB = """
-import atexit, os, signal, subprocess, sys, time
-import probe
-from pathlib import Path
-Path(sys.argv[1]).write_text(f"{os.getpid()} {os.getpid() != probe.IMPORTED_BY}")
-exec(sys.argv[2])
-"""
-PROBE = "import os\nIMPORTED_BY = os.getpid()\n"
+from .place import PROBE, WAITING, await_until, is_running
+
 THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=[2], daemon=True).start()\n"
-WAITING = "print('started', flush=True); time.sleep(60)"
-
-
-class Place:
-    """A folder with a server, where jobs are started as Snakemake starts them: by a shell."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        (folder / "probe.py").write_text(PROBE)
-        (folder / "job.py").write_text(JOB)
-        (folder / "serving.py").write_text(SERVE)
-        self.socket = folder.parent / "place" / "jobs"
-        self.variables = {**os.environ, "PYTHONPATH": str(ROOT), client.VARIABLE: str(self.socket), "HUE": "red"}
-        self.server = self.serve()
-        self._started: list[subprocess.Popen] = []
-
-    def serve(self, stderr=None) -> subprocess.Popen:
-        """Start a server with standard error ``stderr``, by default its log; it hears at once."""
-        self.socket.parent.mkdir()
-        with open(self.folder / "server.log", "w") as log, listening(self.socket) as listener:
-            return subprocess.Popen(
-                [sys.executable, "-m", "serving", str(listener.fileno())],
-                cwd=self.folder,
-                env=self.variables,
-                stdin=subprocess.PIPE,
-                stderr=stderr or log,
-                pass_fds=[listener.fileno()],
-                text=True,
-            )
-
-    def start(self, code: str, python: list[str] = PYTHON, shell: str = "{} > out 2>&1", **options) -> subprocess.Popen:
-        """Start a job that executes ``code``."""
-        command = ["bash", "-c", shell.replace("{}", "exec " + shlex.join([*python, "-m", "job", "who", code]))]
-        process = subprocess.Popen(command, **{"cwd": self.folder, "env": self.variables, **options})
-        self._started.append(process)
-        return process
-
-    def run(self, code: str, python: list[str] = PYTHON, **options) -> tuple[int, str]:
-        """Exit code and output of a job."""
-        (self.folder / "who").unlink(missing_ok=True)
-        status = self.start(code, python, **options).wait(30)
-        return status, (self.folder / "out").read_text()
-
-    @property
-    def forked(self) -> bool:
-        """Whether the last job was run by the server."""
-        return (self.folder / "who").read_text().split()[1] == "True"
-
-    @property
-    def job(self) -> int:
-        """The process that runs the last job."""
-        await_until(lambda: len((self.folder / "who").read_text().split()) == 2 if self.has_begun else False)
-        return int((self.folder / "who").read_text().split()[0])
-
-    @property
-    def has_begun(self) -> bool:
-        return (self.folder / "who").exists()
-
-    def close(self) -> None:
-        for process in [*self._started, self.server]:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-
-
-def await_until(condition, seconds: float = 20) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-@pytest.fixture
-def place(tmp_path):
-    created = Place(tmp_path / "with blanks")
-    yield created
-    created.close()
 
 
 def test_a_job_is_forked_and_starts_as_any_other(place):
@@ -187,6 +86,20 @@ def test_ctrl_c_interrupts_a_job_once(place):
     assert (place.folder / "out").read_text().count("interrupt") == 1
 
 
+def test_ctrl_c_while_modules_are_imported_starts_no_job(place):
+    place.server.stdin.close()
+    place.server.wait(20)
+    (place.folder / "probe.py").write_text(f"{PROBE}open('importing', 'w').close(); import time; time.sleep(60)\n")
+    place.server = place.serve()
+    job = place.start("print('ran')")
+    await_until(lambda: (place.folder / "importing").exists() and (place.folder / "out").exists())
+    for pid in (job.pid, place.server.pid):
+        os.kill(pid, signal.SIGINT)
+    assert job.wait(20) == -signal.SIGINT
+    assert not place.has_begun
+    assert place.server.wait(20) == -signal.SIGINT
+
+
 def test_a_killed_client_takes_its_job_along(place):
     process = place.start(WAITING)
     job = place.job
@@ -256,6 +169,29 @@ def test_other_surroundings_are_refused(place, shell, options):
     place.run("print('ran')", shell=shell, **options)
     assert not place.forked
     assert "ran" in (place.folder / "out").read_text()
+
+
+@pytest.mark.parametrize("address", ["nothing", "probe.py", ".", "x" * 200])
+def test_where_nobody_listens_a_job_starts_the_usual_way(place, address):
+    place.variables[client.VARIABLE] = address
+    assert place.run("print('ran'); sys.exit(5)") == (5, "ran\n")
+    assert not place.forked
+
+
+def test_a_socket_in_a_folder_of_others_is_none(place):
+    # Who may do everything gives that up, or no folder would be closed to it.
+    less = [f"--{kind}=-dac_override,-dac_read_search" for kind in ("bounding-set", "inh-caps")]
+    lowered = ["setpriv", *less] if os.getuid() == 0 else []
+    if lowered and subprocess.run([*lowered, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("setpriv cannot take these rights away here")
+    assert place.run("pass", [*lowered, *PYTHON]) == (0, "")
+    assert place.forked
+    place.socket.parent.chmod(0)
+    try:
+        assert place.run("sys.exit(5)", [*lowered, *PYTHON])[0] == 5
+    finally:
+        place.socket.parent.chmod(0o700)
+    assert not place.forked
 
 
 def test_another_priority_is_refused(place):
