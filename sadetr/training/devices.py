@@ -14,6 +14,7 @@ import filelock
 import torch
 
 from sadetr.errors import SettingsError
+from sadetr.files import raise_unwritable
 
 POLL_SECONDS = 5.0
 MIB = 2**20
@@ -80,6 +81,7 @@ def claimed(
 
     Raises:
         SettingsError: ``cuda`` was requested or a GPU allotted, and torch sees none; or too little memory is free.
+        ResultsError: ``lock_folder`` cannot be written.
     """
     if requested != "cpu" and not torch.cuda.is_available():
         if requested == "cuda" or allotted:
@@ -93,7 +95,10 @@ def claimed(
         yield Claim(torch.device("cpu"))
         return
     folder = lock_folder or Path(tempfile.gettempdir()) / f"sadetr-gpus-{os.getuid()}"
-    lock, index, slot = _first_free(folder, share.runs)
+    try:
+        lock, index, slot = _first_free(folder, share.runs)
+    except OSError as error:
+        raise_unwritable(folder, error)
     try:
         torch.cuda.set_device(index)
         # One after another: whoever looks at the free memory must see what those before it are going to use.

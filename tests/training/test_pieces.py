@@ -241,6 +241,12 @@ def test_a_failed_training_frees_its_gpu(two_gpus, tmp_path):
             pass
 
 
+def test_a_folder_that_takes_no_locks_is_one_error(two_gpus, tmp_path):
+    (tmp_path / "a").write_text("in the way")
+    with pytest.raises(ResultsError, match="locks: cannot be written"), claimed("cuda", tmp_path / "a" / "locks"):
+        pass
+
+
 @pytest.fixture
 def memory(two_gpus, monkeypatch):
     """Free MiB of these GPUs, of which trainings take what they need."""
