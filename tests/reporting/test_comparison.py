@@ -206,13 +206,12 @@ def test_the_papers_own_numbers_are_reached(real):
 
 def test_five_points_are_found_in_every_required_cell_and_nowhere_else(real):
     experiments, planned = real
+    scores = PerfectScores(experiments)
     for experiment, row, metric, value in rows_of(experiments):
         if value is None:
             continue
-        scores = PerfectScores(experiments)
-        for run in row.runs:
-            scores.runs[run][experiment.split, row.checkpoint, metric] -= 5.0
-        comparison = judge(planned, scores)
+        with scores.lowered(row.runs, (experiment.split, row.checkpoint, metric), 5.0):
+            comparison = judge(planned, scores)
         cell = next(
             c for c in comparison.cells if (c.experiment, c.row, c.metric) == (experiment.name, row.key, metric)
         )
