@@ -1,6 +1,7 @@
 """Settings of all tests, and the official data that some of them read."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,22 @@ settings.load_profile("untimed")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "workflow: runs the workflow, which takes minutes; such files start first")
+    config.addinivalue_line("markers", "long: of a file that takes minutes too")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that no worker is left alone with one of them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("workflow", "long"))))
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Ctrl-C and the end of a terminal reach what a test starts, though the tests be in the background or of nohup."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pytest
 
 from sadetr.layering import named_files
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 REAL_ANNOTATIONS = {

@@ -15,6 +15,7 @@ from snakemake.cli import get_argument_parser
 
 from sadetr.commandline import CONFIG_FILES, NAMED_VALUES, mended
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "TERM": "xterm"}
 # What `snakemake` does, without the working directory on the path that `python -m` adds.

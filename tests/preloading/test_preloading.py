@@ -13,6 +13,7 @@ from sadetr.preloading.launch import PYTHON
 
 from .place import PROBE, WAITING, await_until, is_running
 
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("usual_signals")]
 THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=[2], daemon=True).start()\n"
 
 

@@ -20,6 +20,7 @@ from tests.locating.conftest import RUN, Studio
 from tests.serving.conftest import Served, until
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra 'demo')")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("usual_signals")]
 
 
 def words(studio: Studio, *others: object) -> list[str]:

@@ -33,6 +33,7 @@ from tests.training.tape import TapeRecorder
 from tests.training.test_contract import Counting
 from tests.training.test_training import Interrupted, assert_same_run, interrupt
 
+pytestmark = pytest.mark.long
 STEPS, EPOCHS = 50, 5
 TRAINING = TrainingSettings(learning_rate=1e-3)
 SHAPES = (small_batch(), small_batch((9, 6, 4), (4, 3, 1)), small_batch((8, 6), (5, 3), (2, 1)))

@@ -24,6 +24,7 @@ from tests.samples import shallow
 from tests.training.test_feeding import write
 from tests.training.test_methods import SCALE
 
+pytestmark = pytest.mark.long
 METHODS = named_files("methods")
 VARIANTS = [
     (method, variant)
