@@ -129,7 +129,7 @@ def epochs(layout: Layout, settings: RunSettings, count: int, path: Path | None)
         raise SettingsError(f"{path}: belongs to other settings or features; remove it to train from the start")
     trainer = Trainer(model, settings, splits[settings.dataset.train_split], splits, state)
     dataset = settings.dataset
-    selection = next(rule.split for rule in dataset.checkpoints.values() if rule is not None)
+    selection = dataset.selection_splits[0]
     validation = splits[selection].queries[:SPREAD_QUERIES]
     shown = Split(validation, store, dataset)
     for reached in itertools.islice(trainer.epochs(), max(count - state.epoch, 0)):

@@ -204,7 +204,7 @@ def _validated_metric(experiment: Experiment, scale: ScaleSettings) -> None:
     _metrics(experiment, scale)
     for run in experiment.runs:
         dataset = resolve_dataset(run.setting, scale.reference)
-        splits = {rule.split for rule in dataset.checkpoints.values() if rule is not None}
+        splits = dataset.selection_splits
         if experiment.split not in splits or "/" in experiment.metrics[0]:
             raise SettingsError(
                 f"{_file(experiment)}: a training of setting {run.setting!r} does not validate "
