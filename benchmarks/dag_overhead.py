@@ -41,7 +41,7 @@ def main() -> None:
             "interpreter": ["-c", "pass"],
             "subcommand": ["-m", "sadetr", "snakefile"],
             # The modules of a method and of deterministic kernels are imported when they are used.
-            "training": ["-c", "import sadetr.training.run, sadetr.models.sa_detr.model, torch._inductor.config"],
+            "training": ["-c", "import sadetr.training.run, sadetr.models.sa_detr.model, torch._dynamo"],
             "plan": [*snakemake, folder, "--dry-run", "--cores", "1", "all"],
         }
         times = {

@@ -17,6 +17,7 @@ from training_step import TrainingStep, parameter_counts, run, synthetic_batch
 from sadetr.configuration import resolve
 from sadetr.models.construction import make_method
 from sadetr.randomness import Streams
+from sadetr.training.allocation import keep_freed_memory
 from sadetr.training.reproducibility import make_deterministic
 
 BYTES_PER_PARAMETER = 16
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2)
     arguments = parser.parse_args()
     make_deterministic(arguments.threads)
+    keep_freed_memory()
     device = torch.device(arguments.device)
     settings = resolve("qvhighlights", arguments.method, arguments.variant, SEED, "paper")
     streams = Streams(SEED)

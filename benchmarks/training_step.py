@@ -29,6 +29,7 @@ from sadetr.profiling.limits import measure_limits
 from sadetr.profiling.parts import OperatorCounter, Parts
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
+from sadetr.training.allocation import keep_freed_memory
 from sadetr.training.devices import Claim
 from sadetr.training.optimiser import make_optimiser
 from sadetr.training.precision import computing, in_single, predicting
@@ -44,6 +45,7 @@ WINDOW_COUNTS = {1: 4855, 2: 1230, 3: 466, 4: 266, 5: 401}
 def main() -> None:
     arguments = parse_arguments()
     make_deterministic(arguments.threads)
+    keep_freed_memory()
     device = torch.device(arguments.device)
     for variant in arguments.variants:
         settings = resolve("qvhighlights", arguments.method, variant, SEED, "paper")
@@ -162,13 +164,14 @@ class TrainingStep:
             self._loss: Tensor = torch.stack(list(terms.values())).sum()
 
     def _backward(self) -> None:
-        self._optimiser.zero_grad(set_to_none=True)
         with computing(self._settings.precision, self._device):
             self._loss.backward()
+        del self._output, self._loss
 
     def _optimise(self) -> None:
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.max_grad_norm)
         self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
 
 
 def run(training: TrainingStep, steps: int, timed: Callable[[dict[str, Callable[[], None]]], Any]) -> list[Any]:

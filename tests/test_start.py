@@ -26,6 +26,7 @@ COMMANDS = (
     (("generate", *SETTING), ("torch", "pandas", "pyarrow", "scipy", *PICTURES, *WORKFLOW)),
     (("prepare", *SETTING), ("torch", "pandas", "pyarrow", "scipy", *PICTURES, *WORKFLOW)),
     (("train", *RUN), ("pandas", "scipy", "jinja2", *PICTURES, *WORKFLOW)),
+    (("predict", *RUN, "--split", "val"), ("torch._dynamo", "pandas", "scipy", "jinja2", *PICTURES, *WORKFLOW)),
     (("evaluate", *RUN), ("torch", "scipy", "jinja2", *PICTURES, *WORKFLOW)),
     (("runs", "--table", "4"), ("torch", "pandas", "pyarrow", "scipy", *PICTURES, *WORKFLOW)),
 )

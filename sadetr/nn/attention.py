@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sadetr.nn.feedforward import FeedForward
-from sadetr.nn.stochastic import Dropout, PReLU
+from sadetr.nn.stochastic import Dropout, PReLU, drop
 
 
 def split_heads(values: Tensor, heads: int) -> Tensor:
@@ -35,34 +35,63 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropo
     logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias
-    return dropped_softmax(logits, dropout) @ value
+    return _dropped_mixture(logits, value, dropout)
+
+
+def _logits_gradient(gradient: Tensor, weights: Tensor, dropped: Tensor) -> Tensor:
+    """From that of a softmax behind dropout.
+
+    With p the softmax, m the mask and d = p m, it is ``d g - p sum(d g)``: the mask need not be kept.
+    """
+    of_logits = gradient * dropped
+    return of_logits.addcmul_(weights, of_logits.sum(-1, keepdim=True), value=-1)
 
 
 class _DroppedSoftmax(torch.autograd.Function):
-    """Softmax over the last dimension times a mask.
-
-    With p the softmax, m the mask and d = p m, the logits' gradient is ``d g - p sum(d g)``: the mask need not be kept.
-    """
+    """Softmax over the last dimension, some of it dropped."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, mask: Tensor) -> Tensor:
+    def forward(ctx, logits: Tensor, kept: Tensor, rescaling: float) -> Tensor:
         weights = logits.softmax(-1)
-        dropped = weights * mask
+        dropped = drop(weights, kept, rescaling)
         ctx.save_for_backward(weights, dropped)
         return dropped
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        weights, dropped = ctx.saved_tensors
-        of_logits = gradient * dropped
-        return of_logits.addcmul_(weights, of_logits.sum(-1, keepdim=True), value=-1), None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _logits_gradient(gradient, *ctx.saved_tensors), None, None
+
+
+class _DroppedMixture(torch.autograd.Function):
+    """Values mixed by such weights. They are dropped anew in the backward pass, so that one of both is kept."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, kept: Tensor, rescaling: float, value: Tensor) -> Tensor:
+        weights, value = logits.softmax(-1), value.contiguous()
+        ctx.rescaling = rescaling
+        ctx.save_for_backward(weights, kept, value)
+        return drop(weights, kept, rescaling) @ value
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, Tensor]:
+        weights, kept, value = ctx.saved_tensors
+        gradient, dropped = gradient.contiguous(), drop(weights, kept, ctx.rescaling)
+        of_value = dropped.transpose(-2, -1) @ gradient
+        return _logits_gradient(gradient @ value.transpose(-2, -1), weights, dropped), None, None, of_value
 
 
 def dropped_softmax(logits: Tensor, dropout: nn.Module) -> Tensor:
     """Attention's weights, (..., M) -> (..., M), through ``dropout``."""
     if isinstance(dropout, Dropout) and dropout.is_drawn(logits):
-        return _DroppedSoftmax.apply(logits, dropout.mask(logits.shape, logits.dtype))
+        return _DroppedSoftmax.apply(logits, dropout.kept(logits.shape), dropout.rescaling)
     return dropout(logits.softmax(-1))
+
+
+def _dropped_mixture(logits: Tensor, value: Tensor, dropout: nn.Module) -> Tensor:
+    """The same, and (B, h, M, k) values mixed by them: (B, h, N, M) -> (B, h, N, k)."""
+    if isinstance(dropout, Dropout) and dropout.is_drawn(logits):
+        return _DroppedMixture.apply(logits, dropout.kept(logits.shape), dropout.rescaling, value)
+    return dropout(logits.softmax(-1)) @ value
 
 
 def project_back(query: Tensor, weight: Tensor) -> Tensor:

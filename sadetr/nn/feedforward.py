@@ -21,10 +21,10 @@ class FeedForward(nn.Sequential):
         recomputed = _RECOMPUTED.get(type(activation))
         if recomputed is None or not dropout.is_drawn(x):
             return super().forward(x)
-        mask = dropout.mask((*x.shape[:-1], inner.out_features), x.dtype)
+        kept = dropout.kept((*x.shape[:-1], inner.out_features))
         # A ReLU is a PReLU without slope.
         slope = getattr(activation, "weight", None)
-        return recomputed.apply(x, *inner.parameters(), slope, mask, dropout.rescaling, *outer.parameters())
+        return recomputed.apply(x, *inner.parameters(), slope, kept, dropout.rescaling, *outer.parameters())
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -32,9 +32,9 @@ def _rows(x: Tensor) -> Tensor:
     return x.flatten(0, -2)
 
 
-def _kept(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor) -> Tensor:
-    """The first layer's outputs times the mask: (rows, hidden). Both activations commute with a factor above zero."""
-    return functional.linear(_rows(x), weight, bias).mul_(_rows(mask))
+def _dropped(x: Tensor, weight: Tensor, bias: Tensor, kept: Tensor, rescaling: float) -> Tensor:
+    """The first layer's outputs, some dropped: (rows, hidden). Both activations commute with a factor above zero."""
+    return functional.linear(_rows(x), weight, bias).mul_(_rows(kept)).mul_(rescaling)
 
 
 class _DroppedReLU(torch.autograd.Function):
@@ -44,8 +44,8 @@ class _DroppedReLU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, weight, bias, slope, mask, rescaling, outer, outer_bias) -> Tensor:
-        hidden = _kept(x, weight, bias, mask).clamp_min_(0)
+    def forward(ctx, x, weight, bias, slope, kept, rescaling, outer, outer_bias) -> Tensor:
+        hidden = _dropped(x, weight, bias, kept, rescaling).clamp_min_(0)
         ctx.rescaling = rescaling
         ctx.save_for_backward(x, weight, hidden, outer)
         return functional.linear(hidden, outer, outer_bias).unflatten(0, x.shape[:-1])
@@ -66,21 +66,21 @@ class _DroppedPReLU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, weight, bias, slope, mask, rescaling, outer, outer_bias) -> Tensor:
-        kept = _kept(x, weight, bias, mask)
+    def forward(ctx, x, weight, bias, slope, kept, rescaling, outer, outer_bias) -> Tensor:
+        dropped = _dropped(x, weight, bias, kept, rescaling)
         ctx.rescaling = rescaling
-        ctx.save_for_backward(x, weight, slope, kept, outer)
-        return functional.linear(functional.prelu(kept, slope), outer, outer_bias).unflatten(0, x.shape[:-1])
+        ctx.save_for_backward(x, weight, slope, dropped, outer)
+        return functional.linear(functional.prelu(dropped, slope), outer, outer_bias).unflatten(0, x.shape[:-1])
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, slope, kept, outer = ctx.saved_tensors
+        x, weight, slope, dropped, outer = ctx.saved_tensors
         gradient = _rows(gradient)
-        of_outer = gradient.T @ functional.prelu(kept, slope)
+        of_outer = gradient.T @ functional.prelu(dropped, slope)
         of_hidden = (gradient * ctx.rescaling) @ outer
-        negative = torch.ops.aten.hardtanh_backward(of_hidden, kept, -torch.inf, 0.0)
-        of_slope = torch.dot(negative.flatten(), kept.flatten()).view(1) / ctx.rescaling
-        of_inner = torch.ops.aten.threshold_backward(of_hidden, kept, 0).addcmul_(negative, slope)
+        negative = torch.ops.aten.hardtanh_backward(of_hidden, dropped, -torch.inf, 0.0)
+        of_slope = torch.dot(negative.flatten(), dropped.flatten()).view(1) / ctx.rescaling
+        of_inner = torch.ops.aten.threshold_backward(of_hidden, dropped, 0).addcmul_(negative, slope)
         return (*_of_linear(of_inner, x, weight), of_slope, None, None, of_outer, gradient.sum(0))
 
 

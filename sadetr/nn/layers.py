@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sadetr.nn.stochastic import Dropout
+from sadetr.nn.stochastic import Dropout, drop
 
 
 class MLP(nn.Sequential):
@@ -30,9 +30,56 @@ class InputProjection(nn.Sequential):
             layers += [nn.LayerNorm(inner), Dropout(dropout), nn.Linear(inner, width), nn.ReLU()]
         super().__init__(*layers[:-1])
 
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d_in) -> (..., d)."""
+        layers = list(self)
+        for first in range(0, len(layers), 4):
+            norm, dropout, linear, *activation = layers[first : first + 4]
+            if dropout.is_drawn(x):
+                kept = dropout.kept(x.shape)
+                x = _DroppedLinear.apply(x, *norm.parameters(), norm.eps, kept, dropout.rescaling, *linear.parameters())
+            else:
+                x = linear(dropout(norm(x)))
+            for layer in activation:
+                x = layer(x)
+        return x
+
+
+def _of_wide_linear(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a linear layer's input, weight and bias from that of its output.
+
+    They suit thousands of inputs: matrix products that the CPU's kernels like.
+    """
+    rows, width = gradient.flatten(0, -2), weight.shape[1]
+    # 2304 + 512 + 2 columns start off the vector registers' borders.
+    aligned = functional.pad(weight, (0, -width % 8))
+    return (gradient @ aligned)[..., :width], (x.flatten(0, -2).T @ rows).T, rows.sum(0)
+
+
+class _DroppedLinear(torch.autograd.Function):
+    """``linear(dropout(norm(x)))``; what goes into the linear layer is made anew in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, x, scale, shift, eps, kept, rescaling, weight, bias) -> Tensor:
+        normed, *moments = torch.native_layer_norm(x, scale.shape, scale, shift, eps)
+        ctx.eps, ctx.rescaling = eps, rescaling
+        ctx.save_for_backward(x, scale, shift, kept, weight, *moments)
+        return functional.linear(normed.mul_(kept).mul_(rescaling), weight, bias)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, shift, kept, weight, *moments = ctx.saved_tensors
+        normed, *_ = torch.native_layer_norm(x, scale.shape, scale, shift, ctx.eps)
+        dropped = normed.mul_(kept).mul_(ctx.rescaling)
+        of_dropped, of_weight, of_bias = _of_wide_linear(gradient, dropped, weight)
+        of_normed = drop(of_dropped, kept, ctx.rescaling)
+        needed = [ctx.needs_input_grad[0], True, True]
+        of_norm = torch.ops.aten.native_layer_norm_backward(of_normed, x, scale.shape, *moments, scale, shift, needed)
+        return (*of_norm, None, None, None, of_weight, of_bias)
+
 
 class _WideLinear(torch.autograd.Function):
-    """Linear layer whose backward suits thousands of inputs: matrix products that the CPU's kernels like."""
+    """A linear layer with such gradients."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -41,11 +88,7 @@ class _WideLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        rows, width = gradient.flatten(0, -2), weight.shape[1]
-        # 2304 + 512 + 2 columns start off the vector registers' borders.
-        aligned = functional.pad(weight, (0, -width % 8))
-        return (gradient @ aligned)[..., :width], (x.flatten(0, -2).T @ rows).T, rows.sum(0)
+        return _of_wide_linear(gradient, *ctx.saved_tensors)
 
 
 class WideLinear(nn.Linear):

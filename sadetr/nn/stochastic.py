@@ -21,18 +21,21 @@ class Dropout(nn.Dropout):
         """Drop entries of ``x`` (any shape) in training mode; draws come from torch's global generator."""
         if not self.is_drawn(x):
             return functional.dropout(x, self.p, self.training)
-        return x * self.mask(x.shape, x.dtype)
+        return _Dropped.apply(x, self.kept(x.shape), self.rescaling)
 
     def is_drawn(self, x: Tensor) -> bool:
         """Whether the fast path takes ``x``: something to drop and something to keep, on the CPU, in one precision."""
         drawn = self.training and self._dropped not in (0, _LEVELS) and x.device.type == "cpu"
         return drawn and not torch.is_autocast_enabled("cpu")
 
-    def mask(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Factors of a new draw: 0 or :attr:`rescaling`."""
+    def kept(self, shape: Sequence[int]) -> Tensor:
+        """A new draw: 1 for what is kept, 0 for what is dropped.
+
+        In bytes, as autograd keeps it; CPU kernels multiply by those twice as fast as by booleans.
+        """
         count = math.prod(shape)
-        keep = _random_words(count // 4 + 1).view(torch.int16)[:count].view(shape) >= self._dropped - _LEVELS // 2
-        return keep.to(dtype).mul_(self.rescaling)
+        words = _random_words(count // 4 + 1).view(torch.int16)[:count].view(shape)
+        return (words >= self._dropped - _LEVELS // 2).view(torch.uint8)
 
     @property
     def rescaling(self) -> float:
@@ -43,6 +46,26 @@ class Dropout(nn.Dropout):
     def _dropped(self) -> int:
         """Draws of 16 bits that drop an entry."""
         return round(self.p * _LEVELS)
+
+
+class _Dropped(torch.autograd.Function):
+    """What is kept, rescaled."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, kept: Tensor, rescaling: float) -> Tensor:
+        ctx.save_for_backward(kept)
+        ctx.rescaling = rescaling
+        return drop(x, kept, rescaling)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (kept,) = ctx.saved_tensors
+        return drop(gradient, kept, ctx.rescaling), None, None
+
+
+def drop(x: Tensor, kept: Tensor, rescaling: float) -> Tensor:
+    """``x`` where ``kept``, which has its shape, is 1, times ``rescaling``; 0 elsewhere."""
+    return (x * kept).mul_(rescaling)
 
 
 def _random_words(count: int) -> Tensor:

@@ -18,8 +18,8 @@ MODULES = (
     "sadetr.forecast.trainings",
     "sadetr.reporting.scoring",
     "sadetr.reporting.command",
-    # What torch imports when it is told to be deterministic: a second and a half.
-    "torch._inductor.config",
+    # What torch's optimisers import when one is made: nearly two seconds.
+    "torch._dynamo",
     # pyarrow, when it makes an array of a list.
     "pandas",
     "pyarrow.pandas_compat",

@@ -28,6 +28,7 @@ from sadetr.profiling.report import PartRow, part_rows, table
 from sadetr.provenance import commit, system
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
+from sadetr.training.allocation import keep_freed_memory
 from sadetr.training.checkpoint import TrainingState
 from sadetr.training.devices import Share, claimed, device_name
 from sadetr.training.loop import Trainer
@@ -82,6 +83,7 @@ def profile_run(settings: RunSettings, store: Path, annotations: dict[str, Path]
     with claimed(settings.execution.device, share=Share(features_mib=placement.resident_mib)) as claim:
         device, way = claim.device, way_of(settings.execution.step, claim)
         make_deterministic(settings.execution.threads)
+        keep_freed_memory()
         limits = measure_limits(device)
         out.mkdir(parents=True, exist_ok=True)
         work = work.fed_by(placement.feeder(claim))

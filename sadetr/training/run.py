@@ -30,6 +30,7 @@ from sadetr.models.interface import Method
 from sadetr.provenance import code_fingerprint, commit, config_fingerprint, system
 from sadetr.randomness import Streams
 from sadetr.settings import RunSettings
+from sadetr.training.allocation import keep_freed_memory
 from sadetr.training.checkpoint import TrainingState, Weights, digest, write_tensors
 from sadetr.training.devices import WHOLE, Claim, Share, claimed, device_name
 from sadetr.training.history import history_table
@@ -106,6 +107,7 @@ def train(
         with claimed(settings.execution.device, allotted=gpus, share=share) as claim:
             way = way_of(settings.execution.step, claim)
             make_deterministic(settings.execution.threads)
+            keep_freed_memory()
             data = data.fed_by(placement.feeder(claim), other_splits(settings))
             model = _initialised(settings).to(claim.device)
             state = _load_state(run, _state_fingerprint(fingerprints, claim.device))

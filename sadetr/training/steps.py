@@ -86,10 +86,11 @@ class PlainStep:
 
     def update(self, loss: Tensor) -> Tensor:
         """Backward, clipping and optimiser; the gradient's norm before it was clipped."""
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self._settings.max_grad_norm)
         self.optimiser.step()
+        # Kept until the next backward pass they would be memory at the peak, and pieces of it between what is freed.
+        self.optimiser.zero_grad(set_to_none=True)
         return norm
 
     def _evaluated(self, batch: Batch, step: Step) -> tuple[Any, dict[str, Tensor]]:

@@ -16,6 +16,7 @@ from sadetr.nn.attention import (
 )
 from sadetr.nn.layers import AttentionPooling, WeightedPooling, masked_mean, xavier_matrices
 from sadetr.nn.stochastic import Dropout
+from tests.nn.keeping import bytes_kept
 
 
 def test_heads_are_split_and_merged_without_mixing():
@@ -165,3 +166,30 @@ def test_dropped_softmax_is_dropout_behind_softmax(hidden):
         results.append((values.detach(), leaf.grad))
     for mine, reference in zip(*results, strict=True):
         torch.testing.assert_close(mine, reference, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["all visible", "some hidden"])
+def test_attending_with_dropout_mixes_by_dropped_weights(hidden):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, n, 4, dtype=torch.float64, requires_grad=True) for n in (5, 7, 7))
+    bias = visibility_bias(torch.arange(7) < 4, torch.float64) if hidden else None
+    dropout = Dropout(0.4).train()
+
+    def written_out() -> torch.Tensor:
+        logits = query / 2 @ key.transpose(-2, -1)
+        return dropout((logits if bias is None else logits + bias).softmax(-1)) @ value
+
+    results = []
+    for forward in (lambda: attend(query, key, value, bias, dropout), written_out):
+        torch.manual_seed(1)
+        mixed = forward()
+        weighted = (mixed * torch.linspace(-1, 2, 4, dtype=torch.float64)).sum()
+        results.append([mixed, *torch.autograd.grad(weighted, [query, key, value])])
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
+def test_attending_with_dropout_keeps_one_weight_and_a_byte_per_pair():
+    query, key, value = (torch.randn(2, 3, 100, 1, requires_grad=True) for _ in range(3))
+    # Scaled queries, keys and values beside them.
+    pairs, narrow = 2 * 3 * 100 * 100, 3 * 2 * 3 * 100
+    assert bytes_kept(lambda: attend(query, key, value, None, Dropout(0.4))) <= 5 * pairs + 4 * narrow

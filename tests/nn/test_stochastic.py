@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sadetr.nn.stochastic import Dropout, DropPath, PReLU
+from tests.nn.keeping import bytes_kept
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])
@@ -41,6 +42,11 @@ def test_dropout_gradient_is_the_mask_that_was_applied():
     dropped = Dropout(0.3)(x)
     dropped.sum().backward()
     assert torch.equal(x.grad, dropped.detach())
+
+
+def test_dropout_keeps_a_byte_per_entry():
+    x = torch.randn(100, 16, requires_grad=True)
+    assert bytes_kept(lambda: Dropout(0.3)(x)) < 1.1 * x.numel()
 
 
 def test_dropout_is_reproducible_and_moves_on():

@@ -153,6 +153,8 @@ def test_no_step_reads_a_value_back(training, method, variant):
     with NoReadingCalls(), NoReading():
         columns = made.trainer._step(made.batch, made.step)
     assert columns.values.isfinite().all()
+    # They would be in the way of the next step's tensors.
+    assert all(parameter.grad is None for parameter in made.model.parameters())
 
 
 @pytest.mark.parametrize("method", METHODS)
