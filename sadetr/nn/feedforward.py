@@ -78,9 +78,10 @@ class _DroppedPReLU(torch.autograd.Function):
         gradient = _rows(gradient)
         of_outer = gradient.T @ functional.prelu(dropped, slope)
         of_hidden = (gradient * ctx.rescaling) @ outer
-        negative = torch.ops.aten.hardtanh_backward(of_hidden, dropped, -torch.inf, 0.0)
+        of_inner = torch.ops.aten.threshold_backward(of_hidden, dropped, 0)
+        negative = torch.ops.aten.hardtanh_backward(of_hidden, dropped, -torch.inf, 0.0, grad_input=of_hidden)
         of_slope = torch.dot(negative.flatten(), dropped.flatten()).view(1) / ctx.rescaling
-        of_inner = torch.ops.aten.threshold_backward(of_hidden, dropped, 0).addcmul_(negative, slope)
+        of_inner.addcmul_(negative, slope)
         return (*_of_linear(of_inner, x, weight), of_slope, None, None, of_outer, gradient.sum(0))
 
 
