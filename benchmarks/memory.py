@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--variant", default="full")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=8)
     arguments = parser.parse_args()
     make_deterministic(arguments.threads)
     keep_freed_memory()
