@@ -11,7 +11,7 @@ import argparse
 import resource
 
 import torch
-import torch._dynamo  # noqa: F401, as an optimiser does when it is made: not the network's memory
+import torch._dynamo
 from measuring import SEED, report
 from training_step import TrainingStep, parameter_counts, run, synthetic_batch
 
