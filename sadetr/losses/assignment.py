@@ -21,7 +21,6 @@ PRECISION = 42
 """Bits to which the recursion rounds costs, so that their sums and differences are exact in double precision."""
 
 
-@torch.no_grad()
 def cheapest_columns(cost: Tensor) -> Tensor:
     """Assign a column of its own to every row, at least total cost.
 
@@ -39,49 +38,55 @@ def cheapest_columns(cost: Tensor) -> Tensor:
     if rows > BATCHED:
         return _by_scipy(cost)
     cost = _rounded(cost) if rows > ENUMERATED else cost
-    columns, left = cost[:1].min(1).indices, cost.clone()
+    enumerated = _chains(cost.device)
+    # Small batches cost by the number of operations, whatever these do: a loop of scipy's is beaten by few of them.
+    columns, taken = cost[:1].min(1).indices, cost.new_zeros(cost.shape[1:])
     for row in range(1, rows):
-        left.scatter_(1, columns.expand(rows, -1, -1), torch.inf)
-        free = left[: row + 1].min(1, keepdim=True)
+        so_far = cost[: row + 1]
+        free = (so_far + taken.scatter_(0, columns, torch.inf)).min(1, keepdim=True)
         # What each row would pay for the column of each assigned row and, behind them, for the best of the free ones.
-        moves = torch.cat((cost.gather(1, columns.expand(row + 1, -1, -1)), free.values), 1)
-        sources = _cheapest_chain(moves) if row < ENUMERATED else _shortest_chain(moves)
+        moves = torch.cat((so_far.gather(1, columns.expand(row + 1, -1, -1)), free.values), 1)
+        sources = _cheapest_chain(moves, *enumerated[row]) if row < ENUMERATED else _shortest_chain(moves)
         columns = torch.cat((columns, free.indices.squeeze(1))).gather(0, sources)
     return columns
 
 
-def _cheapest_chain(moves: Tensor) -> Tensor:
+def _cheapest_chain(moves: Tensor, members: Tensor, sources: Tensor) -> Tensor:
     """Where every row gets its column from: the cheapest of all chains.
 
     Args:
         moves: (n, n, K) cost of row i for the column of row j < n - 1 and, last, for the best free one.
+        members: of :func:`_all_chains`.
+        sources: of the same.
 
     Returns:
         (n, K) int64, j for the column of row j, n - 1 + i for the free one of row i.
     """
-    members, sources = _chains(len(moves), moves.device)
     # As a product of matrices: up to five costs of single precision, whose sum double precision holds.
-    cheapest = (members @ moves.flatten(0, 1)).min(0).indices
-    return sources.index_select(0, cheapest).T
+    cheapest = torch.mm(members, moves.flatten(0, 1)).min(0).indices
+    return sources.index_select(1, cheapest)
 
 
-_CHAINS: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
-"""By rows and device. Made in the first step; from then on also a compiled step finds them where they are."""
+_CHAINS: dict[str, list[tuple[Tensor, Tensor]]] = {}
+"""By device. Made in the first step; from then on also a compiled step finds them where they are."""
 
 
-def _chains(rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """All P chains that begin with the last of n rows, those that move fewer rows first.
-
-    Returns:
-        (P, n n) float64, which of the moves, row by row, are those of a chain: 1 or 0; and (P, n) int64, where every
-        row gets its column from, as :func:`_cheapest_chain` says.
-    """
-    if (rows, str(device)) not in _CHAINS:
-        _CHAINS[rows, str(device)] = tuple(values.to(device) for values in _all_chains(rows))
-    return _CHAINS[rows, str(device)]
+def _chains(device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """:func:`_all_chains` that begin with row 0, 1, and so on, as far as all are compared."""
+    name = str(device)
+    if name not in _CHAINS:
+        tables = (_all_chains(rows) for rows in range(1, ENUMERATED + 1))
+        _CHAINS[name] = [(members.to(device), sources.to(device)) for members, sources in tables]
+    return _CHAINS[name]
 
 
 def _all_chains(rows: int) -> tuple[Tensor, Tensor]:
+    """All P chains that begin with the last of n rows, those that move fewer rows first.
+
+    Returns:
+        (P, n n) float64, which of the moves, row by row, are those of a chain: 1 or 0; and (n, P) int64, where every
+        row gets its column from, as :func:`_cheapest_chain` says.
+    """
     last, chains = rows - 1, []
     for others in range(rows):
         for moved in permutations(range(last), others):
@@ -93,7 +98,7 @@ def _all_chains(rows: int) -> tuple[Tensor, Tensor]:
     takes = torch.tensor(chains)
     moves = functional.one_hot(takes, rows).flatten(1)
     sources = torch.where(takes == last, last + torch.arange(rows), takes)
-    return moves.double(), sources
+    return moves.double(), sources.T.contiguous()
 
 
 def _shortest_chain(moves: Tensor) -> Tensor:

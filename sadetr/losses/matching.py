@@ -75,7 +75,7 @@ def assign(cost: Tensor, mask: Tensor) -> Tensor:
             )
         cost, slots = cost[..., :queries], mask[:, :queries]
     # Empty slots cost nothing with any query, and come last: those before them choose as if they were alone.
-    rows = torch.where(slots.unsqueeze(1), cost, 0.0).permute(3, 2, 0, 1)
+    rows = (cost * slots.unsqueeze(1)).permute(3, 2, 0, 1)
     rows = rows.to(torch.float64, memory_format=torch.contiguous_format).flatten(2)
     assigned = cheapest_columns(rows).view(-1, stages, samples).permute(1, 2, 0)
     return assigned * mask if slots is mask else functional.pad(assigned * slots, (0, windows - queries))
