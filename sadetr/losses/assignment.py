@@ -38,15 +38,17 @@ def cheapest_columns(cost: Tensor) -> Tensor:
     if rows > BATCHED:
         return _by_scipy(cost)
     cost = _rounded(cost) if rows > ENUMERATED else cost
-    enumerated = _chains(cost.device)
-    # Small batches cost by the number of operations, whatever these do: a loop of scipy's is beaten by few of them.
-    columns, taken = cost[:1].min(1).indices, cost.new_zeros(cost.shape[1:])
+    columns = cost[:1].min(1).indices
+    if rows < 2:
+        return columns
+    # At the size of the paper's batches, time goes by the number of operations rather than by what each computes.
+    taken, chains = torch.zeros_like(cost[0]), _chains(cost.device)
     for row in range(1, rows):
         so_far = cost[: row + 1]
         free = (so_far + taken.scatter_(0, columns, torch.inf)).min(1, keepdim=True)
         # What each row would pay for the column of each assigned row and, behind them, for the best of the free ones.
         moves = torch.cat((so_far.gather(1, columns.expand(row + 1, -1, -1)), free.values), 1)
-        sources = _cheapest_chain(moves, *enumerated[row]) if row < ENUMERATED else _shortest_chain(moves)
+        sources = _cheapest_chain(moves, *chains[row + 1]) if row < ENUMERATED else _shortest_chain(moves)
         columns = torch.cat((columns, free.indices.squeeze(1))).gather(0, sources)
     return columns
 
@@ -63,20 +65,20 @@ def _cheapest_chain(moves: Tensor, members: Tensor, sources: Tensor) -> Tensor:
         (n, K) int64, j for the column of row j, n - 1 + i for the free one of row i.
     """
     # As a product of matrices: up to five costs of single precision, whose sum double precision holds.
-    cheapest = torch.mm(members, moves.flatten(0, 1)).min(0).indices
+    cheapest = members.mm(moves.flatten(0, 1)).min(0).indices
     return sources.index_select(1, cheapest)
 
 
-_CHAINS: dict[str, list[tuple[Tensor, Tensor]]] = {}
+_CHAINS: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
 """By device. Made in the first step; from then on also a compiled step finds them where they are."""
 
 
-def _chains(device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """:func:`_all_chains` that begin with row 0, 1, and so on, as far as all are compared."""
+def _chains(device: torch.device) -> dict[int, tuple[Tensor, Tensor]]:
+    """:func:`_all_chains` by the number of rows, of two and more as far as all are compared."""
     name = str(device)
     if name not in _CHAINS:
-        tables = (_all_chains(rows) for rows in range(1, ENUMERATED + 1))
-        _CHAINS[name] = [(members.to(device), sources.to(device)) for members, sources in tables]
+        tables = {rows: _all_chains(rows) for rows in range(2, ENUMERATED + 1)}
+        _CHAINS[name] = {rows: (members.to(device), sources.to(device)) for rows, (members, sources) in tables.items()}
     return _CHAINS[name]
 
 
@@ -108,13 +110,14 @@ def _shortest_chain(moves: Tensor) -> Tensor:
     own = moves[:last, :last].diagonal().T
     losses, least = moves[:, :last] - own, moves[:, last]
     # Who moves on; row n stands for a free column, behind which nobody does.
-    following = torch.full_like(row, last + 1).expand(-1, count)
+    nobody = torch.full_like(row, last + 1).expand(-1, count)
+    following = nobody[:-1]
     for _ in range(last):
         through = (losses + least[:last]).min(1)
-        better = through.values < least
-        least = torch.where(better, through.values, least)
         # Only what is cheaper: chains that come back to a row of theirs are not.
-        following = torch.cat((torch.where(better, through.indices, following[:-1]), following[-1:]))
+        following = torch.where(through.values < least, through.indices, following)
+        least = torch.minimum(through.values, least)
+    following = torch.cat((following, nobody[-1:]))
     sources, current = row.expand(-1, count), row[last:-1].expand(-1, count)
     for _ in range(last + 1):
         after = following.gather(0, current)
