@@ -140,6 +140,14 @@ def test_batches_by_the_place_of_their_features_are_in_the_lines():
         check(texts, [line["cpu"]["median_ms"] for each in found for line in each])
 
 
+def test_matching_beside_the_loop_of_scipys_is_in_the_lines():
+    rows = table("", "costs", "batched", "scipy's loop", "batched / loop")
+    for name, texts in rows.items():
+        line = lines("matching", method={**METHODS, "SA-DETR": "sa_detr", "EaTR's events": "eatr"}[name])[-1]
+        batched, loop = line["batched"]["median"], line["scipy_loop"]["median"]
+        check(texts, [*line["cost"], batched, loop, batched / loop])
+
+
 def test_precisions_are_in_the_lines():
     (line,) = lines("precision")
     rows = table("", "float32", "bf16", "interval of the difference")

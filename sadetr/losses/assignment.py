@@ -21,7 +21,6 @@ PRECISION = 42
 """Bits to which the recursion rounds costs, so that their sums and differences are exact in double precision."""
 
 
-@torch.no_grad()
 def cheapest_columns(cost: Tensor) -> Tensor:
     """Assign a column of its own to every row, at least total cost.
 
@@ -39,49 +38,57 @@ def cheapest_columns(cost: Tensor) -> Tensor:
     if rows > BATCHED:
         return _by_scipy(cost)
     cost = _rounded(cost) if rows > ENUMERATED else cost
-    columns, left = cost[:1].min(1).indices, cost.clone()
+    columns = cost[:1].min(1).indices
+    if rows < 2:
+        return columns
+    # At the size of the paper's batches, time goes by the number of operations rather than by what each computes.
+    taken, chains = torch.zeros_like(cost[0]), _chains(cost.device)
     for row in range(1, rows):
-        left.scatter_(1, columns.expand(rows, -1, -1), torch.inf)
-        free = left[: row + 1].min(1, keepdim=True)
+        so_far = cost[: row + 1]
+        free = (so_far + taken.scatter_(0, columns, torch.inf)).min(1, keepdim=True)
         # What each row would pay for the column of each assigned row and, behind them, for the best of the free ones.
-        moves = torch.cat((cost.gather(1, columns.expand(row + 1, -1, -1)), free.values), 1)
-        sources = _cheapest_chain(moves) if row < ENUMERATED else _shortest_chain(moves)
+        moves = torch.cat((so_far.gather(1, columns.expand(row + 1, -1, -1)), free.values), 1)
+        sources = _cheapest_chain(moves, *chains[row + 1]) if row < ENUMERATED else _shortest_chain(moves)
         columns = torch.cat((columns, free.indices.squeeze(1))).gather(0, sources)
     return columns
 
 
-def _cheapest_chain(moves: Tensor) -> Tensor:
+def _cheapest_chain(moves: Tensor, members: Tensor, sources: Tensor) -> Tensor:
     """Where every row gets its column from: the cheapest of all chains.
 
     Args:
         moves: (n, n, K) cost of row i for the column of row j < n - 1 and, last, for the best free one.
+        members: of :func:`_all_chains`.
+        sources: of the same.
 
     Returns:
         (n, K) int64, j for the column of row j, n - 1 + i for the free one of row i.
     """
-    members, sources = _chains(len(moves), moves.device)
     # As a product of matrices: up to five costs of single precision, whose sum double precision holds.
-    cheapest = (members @ moves.flatten(0, 1)).min(0).indices
-    return sources.index_select(0, cheapest).T
+    cheapest = members.mm(moves.flatten(0, 1)).min(0).indices
+    return sources.index_select(1, cheapest)
 
 
-_CHAINS: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
-"""By rows and device. Made in the first step; from then on also a compiled step finds them where they are."""
+_CHAINS: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
+"""By device. Made in the first step; from then on also a compiled step finds them where they are."""
 
 
-def _chains(rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """All P chains that begin with the last of n rows, those that move fewer rows first.
-
-    Returns:
-        (P, n n) float64, which of the moves, row by row, are those of a chain: 1 or 0; and (P, n) int64, where every
-        row gets its column from, as :func:`_cheapest_chain` says.
-    """
-    if (rows, str(device)) not in _CHAINS:
-        _CHAINS[rows, str(device)] = tuple(values.to(device) for values in _all_chains(rows))
-    return _CHAINS[rows, str(device)]
+def _chains(device: torch.device) -> dict[int, tuple[Tensor, Tensor]]:
+    """:func:`_all_chains` by the number of rows, of two and more as far as all are compared."""
+    name = str(device)
+    if name not in _CHAINS:
+        tables = {rows: _all_chains(rows) for rows in range(2, ENUMERATED + 1)}
+        _CHAINS[name] = {rows: (members.to(device), sources.to(device)) for rows, (members, sources) in tables.items()}
+    return _CHAINS[name]
 
 
 def _all_chains(rows: int) -> tuple[Tensor, Tensor]:
+    """All P chains that begin with the last of n rows, those that move fewer rows first.
+
+    Returns:
+        (P, n n) float64, which of the moves, row by row, are those of a chain: 1 or 0; and (n, P) int64, where every
+        row gets its column from, as :func:`_cheapest_chain` says.
+    """
     last, chains = rows - 1, []
     for others in range(rows):
         for moved in permutations(range(last), others):
@@ -93,7 +100,7 @@ def _all_chains(rows: int) -> tuple[Tensor, Tensor]:
     takes = torch.tensor(chains)
     moves = functional.one_hot(takes, rows).flatten(1)
     sources = torch.where(takes == last, last + torch.arange(rows), takes)
-    return moves.double(), sources
+    return moves.double(), sources.T.contiguous()
 
 
 def _shortest_chain(moves: Tensor) -> Tensor:
@@ -103,13 +110,14 @@ def _shortest_chain(moves: Tensor) -> Tensor:
     own = moves[:last, :last].diagonal().T
     losses, least = moves[:, :last] - own, moves[:, last]
     # Who moves on; row n stands for a free column, behind which nobody does.
-    following = torch.full_like(row, last + 1).expand(-1, count)
+    nobody = torch.full_like(row, last + 1).expand(-1, count)
+    following = nobody[:-1]
     for _ in range(last):
         through = (losses + least[:last]).min(1)
-        better = through.values < least
-        least = torch.where(better, through.values, least)
         # Only what is cheaper: chains that come back to a row of theirs are not.
-        following = torch.cat((torch.where(better, through.indices, following[:-1]), following[-1:]))
+        following = torch.where(through.values < least, through.indices, following)
+        least = torch.minimum(through.values, least)
+    following = torch.cat((following, nobody[-1:]))
     sources, current = row.expand(-1, count), row[last:-1].expand(-1, count)
     for _ in range(last + 1):
         after = following.gather(0, current)

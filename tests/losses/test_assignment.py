@@ -1,5 +1,7 @@
 """The batched assignment: scipy's where one solution is best, as cheap where several are, the same in every batch."""
 
+from itertools import pairwise, permutations
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,30 @@ def test_ties_go_to_the_first_column_and_to_whoever_has_it(rows, columns):
     cost = torch.ones(1, rows, columns)
     cost[:, :2, 0] = 0
     assert torch.equal(solved(cost)[0], torch.arange(rows))
+
+
+def by_the_rule(cost: list[list[int]]) -> list[int]:
+    """The columns of one problem, chain by chain as the rule for equal costs is written down."""
+    columns = []
+    for newcomer in range(len(cost)):
+        free = [column for column in range(len(cost[0])) if column not in columns]
+        chains = []
+        for moved in (order for others in range(newcomer + 1) for order in permutations(range(newcomer), others)):
+            after = dict(enumerate(columns))
+            after |= {row: columns[following] for row, following in pairwise((newcomer, *moved))}
+            end = (newcomer, *moved)[-1]
+            after[end] = min(free, key=cost[end].__getitem__)
+            chains.append([after[row] for row in range(newcomer + 1)])
+        columns = min(chains, key=lambda chain: sum(cost[row][column] for row, column in enumerate(chain)))
+    return columns
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 4), (2, 2), (3, 10), (4, 6), (ENUMERATED, ENUMERATED), (5, 12)])
+@pytest.mark.parametrize("values", [2, 4])
+def test_of_equally_cheap_assignments_the_one_of_the_rule_is_taken(rows, columns, values):
+    """So that a change of how it is computed changes no training."""
+    cost = torch.randint(0, values, (PROBLEMS, rows, columns), generator=torch.Generator().manual_seed(rows))
+    assert solved(cost.float()).tolist() == [by_the_rule(problem) for problem in cost.tolist()]
 
 
 @each_shape

@@ -127,7 +127,12 @@ def test_more_windows_than_queries_are_refused():
 
 def test_matching_passes_no_gradient():
     spans = random_spans(torch.Generator().manual_seed(0), 1, 1, 3).requires_grad_()
-    assert not match(spans, spans[0, :, :1], torch.ones(1, 1, dtype=torch.bool), L1, GIOU).requires_grad
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    assigned = match(spans, spans[0, :, :1], mask, L1, GIOU)
+    assert not assigned.requires_grad
+    # It is computed in inference mode, whose tensors autograd could not save.
+    for found in (assigned, *match_what_fits(spans[0], spans[0, :, :1], mask, L1, GIOU)):
+        assert not found.is_inference()
 
 
 @pytest.mark.parametrize("rest", [(), (2,), (3, 2)])
