@@ -108,7 +108,9 @@ class Compiler:
 
     def record(self, plain: PlainStep, batch: Batch, step: Step) -> Replay:
         """Compile for these shapes alone. Draws are those of plain steps, as the fallback asks torch for them."""
-        options = {"fallback_random": True, "deterministic": True}
+        # As it is, but said so that torch's compiler hears it too.
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
+        options = {"fallback_random": True}
         evaluate = torch.compile(plain.evaluate, fullgraph=True, dynamic=False, options=options)
         devices = [plain.device] if plain.device.type == "cuda" else []
         # `most` is the limit; torch's own counts the other networks of this process too. Both passes are compiled when

@@ -10,7 +10,8 @@ from sadetr.training.precision import allow_tf32
 def make_deterministic(threads: int) -> None:
     """Fix what decides the bits of a result: deterministic kernels and the number of CPU threads."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # `use_deterministic_algorithms` does the same and imports torch's compiler, which takes nearly two seconds.
+    # `use_deterministic_algorithms` also tells torch's compiler, for which it imports it: nearly two seconds. Who
+    # compiles says it again.
     torch.set_deterministic_debug_mode("error")
     # Only code that reads what it never wrote would notice, and it costs a tenth of a narrow step.
     torch.utils.deterministic.fill_uninitialized_memory = False
