@@ -91,7 +91,13 @@ def killed(work, root: Path, files: int, after: float) -> bool:
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(whole, options, dataset, data_root):
     draw = random.Random()
     for files in (1, 3, 6):
-        assert killed(lambda: extract(dataset, [], options, 2), data_root, files, draw.uniform(0, 0.05))
+        for _ in range(10):
+            if killed(lambda: extract(dataset, [], options, 2), data_root, files, draw.uniform(0, 0.05)):
+                break
+            # On a busy machine it may have ended before this process came to kill it.
+            shutil.rmtree(data_root / "features")
+        else:
+            pytest.fail("it always ended first")
         for file in (data_root / "features").rglob("*.npz"):
             # Whatever has its final name is whole.
             assert finished(whole)[str(file.relative_to(data_root / "features"))] == file.read_bytes()

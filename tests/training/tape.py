@@ -22,7 +22,7 @@ class Tape(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], list[Tensor | None]]] = []
+        self._calls: list[tuple[bool, Any, tuple[Any, ...], dict[str, Any], list[Tensor | None]]] = []
         self._made: set[int] = set()
         self._before: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -38,18 +38,21 @@ class Tape(TorchDispatchMode):
         results = [None if place(each) in theirs else each.detach() for each in tensors(found)]
         self._made |= {place(each) for each in results if each is not None}
         if torch.Tag.inplace_view not in func.tags:
-            self._calls.append((func, *given, results))
+            self._calls.append((torch.is_inference_mode_enabled(), func, *given, results))
         return found
 
     def restore(self) -> None:
         """What was written to is as before."""
-        for memory, content in self._before.values():
-            memory.copy_(content)
+        # In which tensors of either kind may be written to.
+        with torch.inference_mode():
+            for memory, content in self._before.values():
+                memory.copy_(content)
 
     def replay(self) -> None:
         """All operators again. None of the tensors needs a gradient, but what LSTMs return depends on the mode."""
-        with torch.enable_grad():
-            for func, args, kwargs, results in self._calls:
+        for inference, func, args, kwargs, results in self._calls:
+            # Without inference, gradients are enabled.
+            with torch.inference_mode(inference):
                 found = func(*args, **kwargs)
                 for old, new in zip(results, [found] if isinstance(found, Tensor) else tensors(found), strict=True):
                     if old is not None:
