@@ -11,6 +11,8 @@ import argparse
 import resource
 
 import torch
+
+# An optimiser imports it when it is made: not the network's memory.
 import torch._dynamo
 from measuring import SEED, report
 from training_step import TrainingStep, parameter_counts, run, synthetic_batch

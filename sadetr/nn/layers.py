@@ -61,21 +61,28 @@ class _DroppedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, scale, shift, eps, kept, rescaling, weight, bias) -> Tensor:
-        normed, *moments = torch.native_layer_norm(x, scale.shape, scale, shift, eps)
+        dropped, *moments = _normed_and_dropped(x, scale, shift, eps, kept, rescaling)
         ctx.eps, ctx.rescaling = eps, rescaling
         ctx.save_for_backward(x, scale, shift, kept, weight, *moments)
-        return functional.linear(normed.mul_(kept).mul_(rescaling), weight, bias)
+        return functional.linear(dropped, weight, bias)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, shift, kept, weight, *moments = ctx.saved_tensors
-        normed, *_ = torch.native_layer_norm(x, scale.shape, scale, shift, ctx.eps)
-        dropped = normed.mul_(kept).mul_(ctx.rescaling)
+        dropped, *_ = _normed_and_dropped(x, scale, shift, ctx.eps, kept, ctx.rescaling)
         of_dropped, of_weight, of_bias = _of_wide_linear(gradient, dropped, weight)
         of_normed = drop(of_dropped, kept, ctx.rescaling)
         needed = [ctx.needs_input_grad[0], True, True]
         of_norm = torch.ops.aten.native_layer_norm_backward(of_normed, x, scale.shape, *moments, scale, shift, needed)
         return (*of_norm, None, None, None, of_weight, of_bias)
+
+
+def _normed_and_dropped(
+    x: Tensor, scale: Tensor, shift: Tensor, eps: float, kept: Tensor, rescaling: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What goes into the linear layer, and the moments of the norm."""
+    normed, mean, deviation = torch.native_layer_norm(x, scale.shape, scale, shift, eps)
+    return normed.mul_(kept).mul_(rescaling), mean, deviation
 
 
 class _WideLinear(torch.autograd.Function):

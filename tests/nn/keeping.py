@@ -1,13 +1,13 @@
-"""What autograd keeps for a backward pass."""
+"""What autograd keeps for a backward pass, and what that makes of it."""
 
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-def bytes_kept(forward: Callable[[], Tensor], given: Sequence[Tensor] = ()) -> int:
-    """Of all tensors that ``forward`` keeps, those ``given`` left out."""
+def tensors_kept(forward: Callable[[], Tensor], given: Sequence[Tensor] = ()) -> list[Tensor]:
+    """All that ``forward`` keeps, one of each memory, those ``given`` left out."""
     kept: dict[int, Tensor] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -19,4 +19,19 @@ def bytes_kept(forward: Callable[[], Tensor], given: Sequence[Tensor] = ()) -> i
     for tensor in given:
         kept.pop(tensor.untyped_storage().data_ptr(), None)
     assert result.requires_grad
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    return list(kept.values())
+
+
+def bytes_kept(forward: Callable[[], Tensor], given: Sequence[Tensor] = ()) -> int:
+    """Of these tensors."""
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors_kept(forward, given))
+
+
+def has_gradients_of_its_values(module: nn.Module, x: Tensor) -> bool:
+    """Whether finite differences of a module, of the same draws each time, are its gradients."""
+
+    def forward(x: Tensor, *parameters: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return module(x)
+
+    return torch.autograd.gradcheck(forward, (x, *module.parameters()))

@@ -6,6 +6,7 @@ from torch import nn
 
 from sadetr.nn.feedforward import FeedForward
 from sadetr.nn.stochastic import PReLU
+from tests.nn.keeping import has_gradients_of_its_values, tensors_kept
 
 ACTIVATIONS = pytest.mark.parametrize("activation", [PReLU, nn.ReLU])
 
@@ -41,27 +42,15 @@ def test_one_function_is_the_modules_in_a_row(activation, slope, p, shape):
 def test_gradients_are_those_of_its_values(activation):
     torch.manual_seed(2)
     block = FeedForward(4, 7, 0.3, activation).double().train()
-
-    def forward(x, *parameters):
-        torch.manual_seed(3)
-        return block(x)
-
     x = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(forward, (x, *block.parameters()))
+    assert has_gradients_of_its_values(block, x)
 
 
 @ACTIVATIONS
 def test_one_tensor_of_the_hidden_width_is_kept(activation):
-    block, kept = FeedForward(4, 1024, 0.1, activation).train(), {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.shape[-1] == 1024 and tensor.numel() == 6 * 1024:
-            kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = block(torch.randn(6, 4, requires_grad=True))
-    assert len(kept) == 1, output
+    block = FeedForward(4, 1024, 0.1, activation).train()
+    kept = tensors_kept(lambda: block(torch.randn(6, 4, requires_grad=True)))
+    assert len([tensor for tensor in kept if tensor.shape[-1] == 1024 and tensor.numel() == 6 * 1024]) == 1
 
 
 @ACTIVATIONS
