@@ -8,7 +8,7 @@ ENVIRONMENT := .venv/.installed
 BIN := .venv/bin
 
 # Benchmarks that need no data: on the processor alone; on any device, once or method by method.
-MEASURED := dag_overhead feature_store scorer
+MEASURED := dag_overhead feature_store scorer taped_step
 ON_DEVICE := batch evaluation matching saving
 BY_METHOD := memory training_step
 METHODS := $(basename $(notdir $(wildcard config/methods/*.yaml)))

@@ -140,7 +140,7 @@ class TrainingStep:
         self._batch = batch
         self._step = Step(0, settings.epochs, generator)
         self._device = next(model.parameters()).device
-        self._optimiser = make_optimiser(model, settings, capturable=self._device.type == "cuda")
+        self._optimiser = make_optimiser(model, settings, recorded=self._device.type == "cuda")
 
     def parts(self) -> dict[str, Callable[[], None]]:
         return {

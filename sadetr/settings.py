@@ -328,10 +328,12 @@ class ExecutionSettings(Record):
     of these that fits, on a processor the memory map."""
     threads: PositiveInt = 2
     """CPU threads of one training; part of what "same machine, same bits" needs."""
-    step: Literal["auto", "plain", "captured", "compiled"] = "auto"
-    """How an update is computed. ``plain``: one operator after another. ``captured``: as one CUDA graph per shape of
-    batches. ``compiled``: by ``torch.compile``, once per shape. ``auto``: captured on a GPU that no other run shares,
-    else plain. Rare shapes go the plain way, and so does what cannot be captured or compiled."""
+    step: Literal["auto", "plain", "taped", "captured", "compiled"] = "auto"
+    """How an update is computed. ``plain``: one operator after another. ``taped``: the same operators, noted once per
+    shape of batches, without Python and autograd between them; on a processor. ``captured``: as one CUDA graph per
+    shape. ``compiled``: by ``torch.compile``, once per shape. ``auto``: taped on a processor, captured on a GPU that no
+    other run shares, else plain. Rare shapes go the plain way, and so does what cannot be recorded, or gains nothing
+    from a tape."""
 
 
 class RunSettings(Record):

@@ -157,7 +157,7 @@ class Method(nn.Module, ABC):
     def phase(self, step: Step) -> Hashable:
         """What of the epoch ``forward`` and ``objective`` depend on, beside ``step.drawn``, if they read it at all.
 
-        A step that is captured or compiled is repeated while this is the same, and made anew where it changes. Methods
+        A recorded step is repeated while this is the same, and made anew where it changes. Methods
         that never read the epoch, or ask no more of it than its number, have nothing to do.
         """
         return step.epoch

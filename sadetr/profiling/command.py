@@ -124,7 +124,7 @@ def _measure(
     Streams(settings.seed).seed_global("initialisation", 0)
     model = make_method(settings).to(device)
     state = TrainingState("")
-    # A step that is captured or compiled has no parts.
+    # A recorded step has no parts.
     trainer = Trainer(model, profiled, work.training, work.validation, state, "plain")
     epochs = trainer.epochs()
     parts = Parts(device)

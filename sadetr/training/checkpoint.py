@@ -42,7 +42,7 @@ class TrainingState:
     epoch: int = 0
     seconds: float = 0.0
     steps: dict[str, int] = field(default_factory=dict)
-    """Steps by the way that they went: plain, captured or compiled."""
+    """Steps by the way that they went: plain, taped, captured or compiled."""
     history: list[dict[str, Any]] = field(default_factory=list)
     weights: Weights = field(default_factory=dict)
     optimiser: Weights = field(default_factory=dict)

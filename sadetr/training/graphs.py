@@ -1,4 +1,4 @@
-"""Steps that are recorded once per shape of batches and repeated: captured as CUDA graphs, or compiled.
+"""Steps that are recorded once per shape of batches and repeated: captured as CUDA graphs, taped, or compiled.
 
 A graph repeats what a step did to certain tensors. So batches are copied into tensors that stay where they are, as is
 what a method drew for the step; the learning rate is a tensor; and what Python decided while the step was recorded is
@@ -22,12 +22,18 @@ TIME = ("epoch", "epochs", "generator")
 """What a step says of where training is: Python decides by it, and a graph would keep the decision."""
 
 
+class NotWorthwhileError(RuntimeError):
+    """The plain way is as good for such steps."""
+
+
 class Recorder(Protocol):
     """Makes something of a step that can be repeated."""
 
     kind: StepKind
     most: int
     """Recordings that are kept; further shapes go the plain way."""
+    warming: int
+    """Plain steps of a shape before one is recorded, at least 1."""
 
     def running(self) -> AbstractContextManager[object]:
         """What all steps run in, plain ones too."""
@@ -46,8 +52,8 @@ class RecordedStep:
     """Updates that are repeated from recordings, one for each shape of batches.
 
     The first step of a shape is a plain one: it warms up whatever is made at first use (libraries, kernels, moments),
-    and shows whether the method asks where training is. The second one is recorded. As all of them are steps of the
-    training, warming up changes no result.
+    and shows whether the method asks where training is. The next one is recorded, or a later one where shapes must
+    first show that they come back. As all of them are steps of the training, warming up changes no result.
     """
 
     def __init__(self, plain: PlainStep, recorder: Recorder) -> None:
@@ -58,13 +64,13 @@ class RecordedStep:
         self._recorder = recorder
         self._buffers = Buffers()
         self._recordings: dict[tuple[Hashable, Hashable], Recording] = {}
-        self._warm: set[Hashable] = set()
+        self._warm: Counter[Hashable] = Counter()
         self._phase: Hashable = None
         self._closed = False
 
     @property
     def graphs(self) -> int:
-        """Shapes that have been captured or compiled."""
+        """Shapes that have been recorded."""
         return len(self._recordings)
 
     def __call__(self, batch: Batch, step: Step, diagnosis: dict[str, Any] | None = None) -> Columns:
@@ -81,7 +87,7 @@ class RecordedStep:
             if "generator" in observed.asked:
                 self._close("the method draws from step.generator in `forward`; it may draw in `prepared` instead")
             else:
-                self._warm.add((shapes, self._plain.model.phase(step) if observed.asked else None))
+                self._warm[shapes, self._plain.model.phase(step) if observed.asked else None] += 1
             return columns
 
     def _recording(self, shapes: Hashable, batch: Batch, step: Step) -> "Recording | None":
@@ -93,7 +99,8 @@ class RecordedStep:
             self._phase = phase
         # A step that asked for no time is the same at all times.
         for key in ((shapes, None), (shapes, phase)):
-            if key in self._warm and key not in self._recordings and not self._closed:
+            warm = self._warm[key] >= self._recorder.warming
+            if warm and key not in self._recordings and not self._closed:
                 self._record(key, batch, step)
             if key in self._recordings:
                 return self._recordings[key]
@@ -106,6 +113,9 @@ class RecordedStep:
         inputs, drawn = self._buffers.batch(batch), self._buffers.like("drawn", step.drawn)
         try:
             replay = self._recorder.record(self._plain, inputs, replace(step, drawn=drawn))
+        except NotWorthwhileError as error:
+            print(f"steps go the plain way: {error}", flush=True)
+            self._closed = True
         except RuntimeError as error:
             self._close(f"{type(error).__name__}: {str(error).strip().partition(NEW_LINE)[0]}")
         else:

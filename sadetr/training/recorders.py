@@ -1,7 +1,7 @@
-"""What makes recordings of a step: CUDA graphs and ``torch.compile``; and the choice between these and plain steps."""
+"""What makes recordings of a step: CUDA graphs and ``torch.compile``; and the choice among all ways of a step."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 from sadetr.errors import SettingsError
 from sadetr.models.interface import Batch, Method, Step
 from sadetr.training.devices import Claim
-from sadetr.training.graphs import RecordedStep, Replay
+from sadetr.training.graphs import RecordedStep, Recorder, Replay
 from sadetr.training.steps import Columns, PlainStep, StepKind, TakesSteps
+from sadetr.training.tapes import Tapes
 from sadetr.training_settings import TrainingSettings
 
 
@@ -22,26 +23,34 @@ def way_of(requested: str, claim: Claim) -> StepKind:
     run when it claimed its slot, and the next run might be refused.
 
     Raises:
-        SettingsError: graphs are to be captured on a CPU.
+        SettingsError: graphs are to be captured on a CPU, or tapes made on a GPU.
     """
-    if requested == "captured" and claim.device.type != "cuda":
+    on_gpu = claim.device.type == "cuda"
+    elsewhere = {"taped": on_gpu, "captured": not on_gpu}
+    if elsewhere.get(requested):
+        needed, there = ("the CPU", "a GPU") if on_gpu else ("a GPU", "the CPU")
         raise SettingsError(
-            "execution.step is 'captured', which needs a GPU, and this training is on the CPU: set execution.step to "
-            "'auto', 'plain' or 'compiled'"
+            f"execution.step is {requested!r}, which needs {needed}, and this training is on {there}: set "
+            "execution.step to 'auto', 'plain' or 'compiled'"
         )
-    if requested == "auto":
-        return "captured" if claim.runs_per_gpu == 1 else "plain"
-    return requested
+    if requested != "auto":
+        return requested
+    if not on_gpu:
+        return "taped"
+    return "captured" if claim.runs_per_gpu == 1 else "plain"
 
 
 def make_step(model: Method, settings: TrainingSettings, way: StepKind) -> TakesSteps:
     """Updates of ``model``, which is on its device, in a way that :func:`way_of` found."""
     device = next(model.parameters()).device
     # One optimiser for all ways on a GPU: they differ in nothing but who launches the kernels.
-    plain = PlainStep(model, settings, capturable=device.type == "cuda")
-    if way == "plain":
-        return plain
-    return RecordedStep(plain, Compiler() if way == "compiled" else CudaGraphs(device))
+    plain = PlainStep(model, settings, recorded=way != "plain" or device.type == "cuda")
+    makers: dict[StepKind, Callable[[], Recorder]] = {
+        "taped": Tapes,
+        "captured": lambda: CudaGraphs(device),
+        "compiled": Compiler,
+    }
+    return plain if way == "plain" else RecordedStep(plain, makers[way]())
 
 
 class CudaGraphs:
@@ -54,6 +63,7 @@ class CudaGraphs:
 
     kind: StepKind = "captured"
     most = 64
+    warming = 1
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -101,6 +111,7 @@ class Compiler:
 
     kind: StepKind = "compiled"
     most = 8
+    warming = 1
 
     def running(self) -> AbstractContextManager[object]:
         """Nothing."""

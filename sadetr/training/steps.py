@@ -15,7 +15,7 @@ from sadetr.training.optimiser import make_optimiser
 from sadetr.training.precision import computing, in_single, predicting
 from sadetr.training_settings import TrainingSettings
 
-StepKind = Literal["plain", "captured", "compiled"]
+StepKind = Literal["plain", "taped", "captured", "compiled"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TakesSteps(Protocol):
 
     @property
     def graphs(self) -> int:
-        """Shapes that have been captured or compiled."""
+        """Shapes that have been recorded."""
 
 
 class PlainStep:
@@ -49,10 +49,10 @@ class PlainStep:
     kind: StepKind = "plain"
     graphs = 0
 
-    def __init__(self, model: Method, settings: TrainingSettings, capturable: bool = False) -> None:
-        """Updates of ``model``, which is on its device; see :func:`make_optimiser` for ``capturable``."""
+    def __init__(self, model: Method, settings: TrainingSettings, recorded: bool = False) -> None:
+        """Updates of ``model``, which is on its device; see :func:`make_optimiser` for ``recorded``."""
         self.model = model
-        self.optimiser = make_optimiser(model, settings, capturable)
+        self.optimiser = make_optimiser(model, settings, recorded)
         self.parameters = list(model.parameters())
         self.device = self.parameters[0].device
         self.counts = Counter()

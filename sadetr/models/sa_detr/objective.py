@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sadetr.losses.alignment import clip_text_logits, inter_loss, intra_loss, local_loss, video_text_contrast
 from sadetr.losses.matching import match, take
-from sadetr.losses.moment import span_losses
+from sadetr.losses.moment import grouped_span_losses
 from sadetr.losses.quality import quality_loss, quality_margin_loss, quality_monitors
 from sadetr.models.detr.objective import saliency_terms
 from sadetr.models.detr.texts import next_video_texts
@@ -61,15 +61,15 @@ def moment_terms(
 ) -> dict[str, Tensor]:
     """L_M = L_direct + L_init + L_noise (section 3.5; noise positives keep their own ground truth)."""
     paired, weights = take(stages, assigned), settings.loss
-    reduction = weights.moment_reduction
-    parts = {"direct": span_losses(paired[1:], batch.spans, batch.spans_mask, reduction)}
+    groups = {"direct": (paired[1:], batch.spans, batch.spans_mask)}
     if settings.qi.init_loss:
-        parts["init"] = span_losses(paired[:1], batch.spans, batch.spans_mask, reduction)
+        groups["init"] = (paired[:1], batch.spans, batch.spans_mask)
     if output.noise is not None:
         positive = output.noise.unflatten(output.noise_spans[layers])[:, :, :, 0]
-        parts["noise"] = span_losses(positive, batch.spans[:, None], batch.spans_mask[:, None], reduction)
-    terms = {f"{name}_l1": weights.l1 * l1 for name, (l1, _) in parts.items()}
-    return terms | {f"{name}_giou": weights.giou * giou for name, (_, giou) in parts.items()}
+        groups["noise"] = (positive, batch.spans[:, None], batch.spans_mask[:, None])
+    losses = grouped_span_losses(list(groups.values()), weights.moment_reduction)
+    terms = {f"{name}_l1": weights.l1 * l1 for name, (l1, _) in zip(groups, losses, strict=True)}
+    return terms | {f"{name}_giou": weights.giou * giou for name, (_, giou) in zip(groups, losses, strict=True)}
 
 
 def quality_terms(
