@@ -3,8 +3,9 @@
     python benchmarks/dag_overhead.py [--repeats 5] [--targets table5]
 
 ``interpreter`` is an empty Python, ``subcommand`` a subcommand without torch, ``training`` all that a training imports:
-a job pays one of the last two, or ``preloaded``, the same subcommand run by the preloaded process. ``plan`` is a dry
-run of everything at the scale ``mini``: Snakemake's own start, the DAG, and the look at every file. Times of the clock;
+a job pays one of the last two, or ``preloaded``, the same subcommand run by the preloaded process. ``first_plan`` is a
+dry run of everything at the scale ``mini`` in a new folder: Snakemake's own start, the DAG, and the look at every file.
+``plan`` is one where others were before, and left what they found of the sources. Times of the clock;
 ``cpu_ms`` has what processors worked, and ``preload``, the preloaded process itself, which a run of the workflow starts
 once. ``workflow`` has the seconds that targets take from nothing on two cores, with a preloaded process and without.
 """
@@ -14,6 +15,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -42,11 +44,12 @@ def main() -> None:
             "subcommand": ["-m", "sadetr", "snakefile"],
             # The modules of a method and of deterministic kernels are imported when they are used.
             "training": ["-c", "import sadetr.training.run, sadetr.models.sa_detr.model, torch._dynamo"],
-            "plan": [*snakemake, folder, "--dry-run", "--cores", "1", "all"],
         }
         times = {
             name: [cost([sys.executable, *words]) for _ in range(arguments.repeats)] for name, words in commands.items()
         }
+        planning = [*snakemake, folder, "--dry-run", "--cores", "1", "all"]
+        times |= plans(planning, Path(folder), arguments.repeats)
         times["preloaded"], preload = preloaded(Path(folder), commands["subcommand"], arguments.repeats)
         whole = {
             f"preload={value}": workflow([*snakemake, f"{folder}/{value}", "--cores", "2", *arguments.targets], value)
@@ -71,6 +74,20 @@ def cost(command: Sequence[str]) -> tuple[float, float]:
     before = children()
     wall = milliseconds(lambda: subprocess.run(command, check=True, env=variables, **quiet))
     return wall, children() - before
+
+
+def plans(words: Sequence[str], folder: Path, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """The costs of a dry run in a folder that is new, and of one where two others were, in turns.
+
+    The very first one has no folder of Snakemake's to keep anything in until it has read all rules.
+    """
+    times: dict[str, list[tuple[float, float]]] = {"first_plan": [], "plan": []}
+    for _ in range(repeats):
+        shutil.rmtree(folder / ".snakemake", ignore_errors=True)
+        first, _, last = [cost([sys.executable, *words]) for _ in range(3)]
+        times["first_plan"].append(first)
+        times["plan"].append(last)
+    return times
 
 
 def children() -> float:

@@ -13,6 +13,7 @@ Layers, later ones win (docs/settings.md says why in this order):
 Every error names the file that holds the value, the key, and the nearest key that exists.
 """
 
+import copy
 import difflib
 import functools
 import importlib
@@ -259,7 +260,7 @@ def resolve(setting: str, method: str, variant: str, seed: int, scale: str, conf
         SettingsError: a name is unknown, or a file holds an unknown key or a value of the wrong type.
     """
     merged, origins = _run_layers(setting, method, variant, scale, config)
-    model = validate(_model_type(method, config), merged.pop("model"), origins, ("model",))
+    model = validate(_model_type(method, config), merged["model"], origins, ("model",))
     values = {"setting": setting, "method": method, "variant": variant, "seed": seed, **merged, "model": model}
     return validate(RunSettings, values, origins)
 
@@ -282,13 +283,16 @@ def _model_type(method: str, config: Path) -> type[Record]:
     return model
 
 
+@functools.cache
 def _run_layers(setting: str, method: str, variant: str, scale: str, config: Path) -> tuple[dict[str, Any], Origins]:
+    """All layers of a run, the same for all seeds. Nobody changes what is returned."""
     record = load_method(method, config)
     path = _named("methods", method, config)
     if variant not in record.variants:
         near = difflib.get_close_matches(variant, record.variants, n=1, cutoff=0.0)
         raise SettingsError(f"{path}: no variant {variant!r}; the nearest is {near[0]!r}")
-    merged, origins = _layers(setting, scale, method, config)
+    shared, found = _layers(setting, scale, method, config)
+    merged, origins = copy.deepcopy(shared), found.copy()
     for section, values in record.variants[variant].model_dump(exclude_unset=True).items():
         merge(merged.setdefault(section, {}), values, path, origins, (section,), ("variants", variant, section))
     # Like the generated corpus, simulated features reach a run through the feature store, which has a digest.
@@ -296,8 +300,12 @@ def _run_layers(setting: str, method: str, variant: str, scale: str, config: Pat
     return merged, origins
 
 
+@functools.cache
 def _layers(setting: str, scale: str, method: str | None, config: Path) -> tuple[dict[str, Any], Origins]:
-    """All layers but the variant, laid over each other; without a method, what holds for all of them."""
+    """All layers but the variant, laid over each other; without a method, what holds for all of them.
+
+    Nobody changes what is returned.
+    """
     dataset_file = _named("settings", setting, config)
     origins = Origins(dataset_file)
     merged: dict[str, Any] = {section: {} for section in (*SECTIONS, "model")}

@@ -4,11 +4,12 @@ Two rows whose resolved settings are equal are one network and share one run, un
 the method's file that resolves to it.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +17,9 @@ from sadetr.configuration import ScaleSettings, load_method, load_scale, resolve
 from sadetr.errors import SettingsError
 from sadetr.layering import CONFIG, find, load_yaml, named_files, validate
 from sadetr.settings import Record, RunSettings
+
+SEED: int = RunSettings.model_fields["seed"].default
+"""With which settings are compared."""
 
 
 @dataclass(frozen=True, order=True)
@@ -287,12 +291,22 @@ def _runs(row: RowFields, shared: RunFields, chosen: list[int] | None, scale: st
 @functools.cache
 def canonical(run: RunId, scale: str, config: Path = CONFIG) -> RunId:
     """The run that stands for every run of the same network: the first declared variant with equal settings."""
-    identity = run_settings(run, scale, config).identity()
-    for variant in load_method(run.method, config).variants:
-        candidate = RunId(run.setting, run.method, variant, run.seed)
-        if run_settings(candidate, scale, config).identity() == identity:
-            return candidate
-    raise AssertionError(f"{run} is among its own method's variants")
+    run_settings(run, scale, config)
+    return dataclasses.replace(run, variant=_canonical(run.setting, run.method, run.variant, scale, config))
+
+
+@functools.cache
+def _canonical(setting: str, method: str, variant: str, scale: str, config: Path) -> str:
+    """The first variant with the settings of ``variant``. No variant speaks of seeds."""
+    network = _network(setting, method, variant, scale, config)
+    candidates = load_method(method, config).variants
+    return next(name for name in candidates if _network(setting, method, name, scale, config) == network)
+
+
+@functools.cache
+def _network(setting: str, method: str, variant: str, scale: str, config: Path) -> dict[str, Any]:
+    """Everything that defines a trained network, with any seed."""
+    return resolve(setting, method, variant, SEED, scale, config).identity()
 
 
 def run_settings(run: RunId, scale: str, config: Path = CONFIG) -> RunSettings:

@@ -19,6 +19,8 @@ CONFIG = ROOT / "config"
 EXTENSIONS = "sadetr.extensions"
 """Entry point group of installed packages that add methods, experiments, scales or settings."""
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -77,7 +79,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-_parsed = functools.lru_cache(maxsize=256)(yaml.safe_load)
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> Any:
+    """The content of a YAML file, by libyaml where PyYAML was built with it: six times as fast."""
+    try:
+        return yaml.load(text, Loader=LOADER)
+    except yaml.YAMLError:
+        # The same refusal, in words that show the line.
+        return yaml.safe_load(text)
 
 
 def validate(model: type[T], values: dict[str, Any], origins: "Origins | Path", prefix: tuple = ()) -> T:
@@ -185,6 +194,12 @@ class Origins:
     def __init__(self, default: Path) -> None:
         self._default = default
         self._found: dict[tuple, tuple[Path, tuple]] = {}
+
+    def copy(self) -> "Origins":
+        """One of its own, to be gone on with."""
+        copied = Origins(self._default)
+        copied._found = dict(self._found)
+        return copied
 
     def record(self, location: tuple, file: Path, section: tuple) -> None:
         """``file`` set the key at ``location``, whose first part stands there as ``section``."""

@@ -1,6 +1,6 @@
 """What a result was made of: fingerprints of code and settings, and the system it ran on. Free of torch."""
 
-import ast
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sadetr import sources
 from sadetr.installation import PACKAGE, ROOT
 from sadetr.settings import RunSettings
 
@@ -57,18 +58,17 @@ def code_fingerprint(*roots: str) -> str:
         module = pending.pop()
         if module in seen or module in EXEMPT or module.endswith(EXEMPT_NAME):
             continue
-        path = _source(module)
-        seen[module], imported = _analysed(path.read_text(encoding="utf-8"), module, path, packages)
+        path, text = _source(module)
+        seen[module], imported = _analysed(text, module, path, packages)
         pending += imported
     return _hash("\n".join(f"{module}\n{source}" for module, source in sorted(seen.items())))
 
 
 @functools.lru_cache(maxsize=1024)
 def _analysed(text: str, module: str, path: Path, packages: frozenset[str]) -> tuple[str, list[str]]:
-    """Normalised source of a module, and what it imports from ``packages``; once for all roots that lead to it."""
-    tree = ast.parse(text)
-    normalised = _normalised(tree)
-    return normalised, [name for name in _imports(tree, module, path, packages) if name.partition(".")[0] in packages]
+    """What counts of a module's source, and what it imports from ``packages``; once for all roots that lead to it."""
+    source = sources.read(text, module)
+    return source.code, list(_imported(source.imports, module, path, packages))
 
 
 def fingerprint(*parts: Any) -> str:
@@ -80,17 +80,19 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _source(module: str) -> Path:
+def _source(module: str) -> tuple[Path, str]:
+    """Where the source of a module lies, and the source."""
     for path in _candidates(module):
-        if path.is_file():
-            return path
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return path, path.read_text(encoding="utf-8")
     raise ModuleNotFoundError(f"no source of module {module!r}", name=module)
 
 
-def _candidates(module: str) -> list[Path]:
+@functools.cache
+def _candidates(module: str) -> tuple[Path, ...]:
     """Where a module may lie. Only its top level is looked up: find_spec imports the parents of anything deeper."""
     base = _parent_folder(module.partition(".")[0]).joinpath(*module.split("."))
-    return [base.with_suffix(".py"), base / "__init__.py"]
+    return base.with_suffix(".py"), base / "__init__.py"
 
 
 @functools.cache
@@ -104,33 +106,17 @@ def _parent_folder(package: str) -> Path:
     return Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
 
 
-def _normalised(tree: ast.Module) -> str:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            # Attribute docstrings are expressions like any other: every bare string goes.
-            node.body = [child for child in node.body if not _is_text(child)] or [ast.Pass()]
-    # Unparsed source is the same in every Python version, a dump of the tree is not.
-    return ast.unparse(tree)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _imports(tree: ast.Module, module: str, path: Path, packages: frozenset[str]) -> Iterable[str]:
+def _imported(imports: Iterable[sources.Import], module: str, path: Path, packages: frozenset[str]) -> Iterable[str]:
+    """Names of modules of ``packages`` that ``module``, whose source lies at ``path``, imports."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
-                base = f"{parent}.{base}".rstrip(".")
+    for level, base, names in imports:
+        if level:
+            parent = package.rsplit(".", level - 1)[0] if level > 1 else package
+            base = f"{parent}.{base}".rstrip(".")
+        if base.partition(".")[0] in packages:
             yield base
-            if base.partition(".")[0] in packages:
-                inner = (f"{base}.{alias.name}" for alias in node.names)
-                yield from (name for name in inner if any(path.is_file() for path in _candidates(name)))
+            inner = (f"{base}.{name}" for name in names)
+            yield from (name for name in inner if any(candidate.is_file() for candidate in _candidates(name)))
 
 
 def commit() -> str:

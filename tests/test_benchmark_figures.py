@@ -111,7 +111,11 @@ def measured():
             *(times["median_ms"] / 1000 for times in starts),
             start["load_average"],
         ],
-        [start["plan"]["median_ms"] / 1000, start["load_average"]],
+        [
+            *(start[name]["median_ms"] / 1000 for name in ("first_plan", "plan")),
+            *(start["cpu_ms"][name] / 1000 for name in ("first_plan", "plan")),
+            start["load_average"],
+        ],
     ]
 
 

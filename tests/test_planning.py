@@ -74,6 +74,18 @@ def test_data_that_are_missing(own, name):
     aside.rename(path)
 
 
+def test_a_plan_is_that_of_the_code_that_lies_there(own):
+    """Though dry runs of one folder share what was imported."""
+    path, aside = own.folder / "DATA/features/own/clip", own.folder / "aside"
+    path.rename(aside)
+    assert "clip: is missing." in own.refusal("own", config=DATA)
+    own.edit("sadetr/planning.py", "{missing[0]}: is missing", "{missing[0]}: is gone")
+    assert "clip: is gone." in own.refusal("own", config=DATA)
+    own.edit("sadetr/planning.py", "{missing[0]}: is gone", "{missing[0]}: is missing")
+    assert "clip: is missing." in own.refusal("own", config=DATA)
+    aside.rename(path)
+
+
 def test_a_split_without_labels_is_refused_where_it_is_trained_on(own):
     file = own.folder / "DATA/annotations/own/train.jsonl"
     content = file.read_text()

@@ -32,22 +32,8 @@ def snakemake(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedP
 
 def planned(folder: Path, *words: str) -> str:
     """The table of planned jobs per rule."""
-    done = snakemake(folder, "-n", "--quiet", "rules", "--snakefile", str(ROOT / "Snakefile"), *words)
+    done = snakemake(folder, "-n", "--quiet", "rules", *words)
     return done.stdout[done.stdout.index("job ") :].split("\n\n")[0]
-
-
-@pytest.mark.parametrize(
-    ("target", "spellings"),
-    [
-        ("all", ["--cores 1 --resources gpu=1 all", "--cores 1 --resources gpu=1 -- all"]),
-        ("table4", ["--cores 1 --resources gpu=1 table4", "--set-threads train=1 table4 --cores 1"]),
-    ],
-)
-def test_targets_mean_the_same_wherever_they_stand(tmp_path, target, spellings):
-    expected = planned(tmp_path, "--cores", "1", target)
-    assert re.search(rf"^{target} +1$", expected, re.MULTILINE)
-    for typed in spellings:
-        assert planned(tmp_path, *typed.split()) == expected, typed
 
 
 def test_targets_behind_greedy_options_are_targets(tmp_path):
@@ -126,6 +112,10 @@ rule loud:
     shell:
         "echo spoken by the job; touch {output}"
 '''
+SPELLINGS = {
+    "all": ["--cores 1 --resources gpu=1 all", "--cores 1 --resources gpu=1 -- all"],
+    "comparison": ["--set-threads train=1 comparison --cores 1"],
+}
 CLOCK = re.compile(r"^\d\d:\d\d:\d\d ", re.MULTILINE)
 
 
@@ -136,6 +126,14 @@ def project(tmp_path) -> Path:
     profile.parent.mkdir(parents=True)
     profile.write_text("logger: sadetr\nkeep-going: true\nshow-failed-logs: true\ncores: 1\n")
     return tmp_path
+
+
+@pytest.mark.parametrize("target", SPELLINGS)
+def test_targets_mean_the_same_wherever_they_stand(project, target):
+    expected = planned(project, "--cores", "1", target)
+    assert re.search(rf"^{target} +1$", expected, re.MULTILINE)
+    for typed in SPELLINGS[target]:
+        assert planned(project, *typed.split()) == expected, typed
 
 
 def test_a_log_holds_one_plain_line_per_event(project):

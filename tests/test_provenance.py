@@ -83,5 +83,23 @@ def test_the_authors_names_do_not_touch_training(checkout):
     assert fingerprint_of(checkout, roots) != before
 
 
+def test_what_a_workflow_keeps_of_sources_changes_no_fingerprint(checkout):
+    before = fingerprint_of(checkout)
+    (checkout / ".snakemake").mkdir()
+    # Found and kept, then taken from there.
+    assert fingerprint_of(checkout) == fingerprint_of(checkout) == before
+    kept = sorted((checkout / ".snakemake/sadetr/sources").iterdir())
+    assert "sadetr.losses.quality.json" in [file.name for file in kept]
+    for file in kept[::2]:
+        file.write_bytes(file.read_bytes()[:-9])
+    path = checkout / "sadetr/losses/quality.py"
+    edit(path, "import torch\n", "import torch  # a comment\n")
+    assert fingerprint_of(checkout) == before
+    edit(path, "1 + (matched_weight - 1)", "2 + (matched_weight - 1)")
+    changed = fingerprint_of(checkout)
+    shutil.rmtree(checkout / ".snakemake")
+    assert fingerprint_of(checkout) == changed != before
+
+
 def test_commit_is_a_hash_or_unknown():
     assert commit() == "unknown" or len(commit().removesuffix("-dirty")) == 40

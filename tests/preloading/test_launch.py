@@ -141,5 +141,5 @@ def test_no_file_but_sources_is_remembered_when_jobs_begin():
         text=True,
         check=True,
     )
-    # Sources by their text, and where top-level packages lie.
-    assert set(done.stdout.split()) == {"_analysed", "_parent_folder"}
+    # Sources by their text, and where modules lie.
+    assert set(done.stdout.split()) == {"_analysed", "_candidates", "_parent_folder"}

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -207,14 +208,18 @@ def test_the_papers_own_numbers_are_reached(real):
 def test_five_points_are_found_in_every_required_cell_and_nowhere_else(real):
     experiments, planned = real
     scores = PerfectScores(experiments)
+    # Where a cell fails, claims cannot change the exit code; they take most of the time.
+    without_claims = replace(planned, claims=())
     for experiment, row, metric, value in rows_of(experiments):
         if value is None:
             continue
+        doubtful = planned.cells[experiment.name, row.key, metric].paper.doubtful
         with scores.lowered(row.runs, (experiment.split, row.checkpoint, metric), 5.0):
-            comparison = judge(planned, scores)
+            comparison = judge(planned if doubtful else without_claims, scores)
         cell = next(
             c for c in comparison.cells if (c.experiment, c.row, c.metric) == (experiment.name, row.key, metric)
         )
+        assert cell.required != doubtful
         assert cell.fails == cell.required, cell
         assert exit_code(comparison) == int(cell.required)
         network = {run.variant for run in row.runs}
