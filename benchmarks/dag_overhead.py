@@ -26,6 +26,7 @@ from measuring import milliseconds, report, spread
 from sadetr.preloading import launch
 
 PR_SET_CHILD_SUBREAPER = 36
+PLANNED = "all"
 ROOT = Path(__file__).parents[1]
 
 
@@ -42,7 +43,7 @@ def main() -> None:
             "subcommand": ["-m", "sadetr", "snakefile"],
             # The modules of a method and of deterministic kernels are imported when they are used.
             "training": ["-c", "import sadetr.training.run, sadetr.models.sa_detr.model, torch._dynamo"],
-            "plan": [*snakemake, folder, "--dry-run", "--cores", "1", "all"],
+            "plan": [*snakemake, folder, "--dry-run", "--cores", "1", PLANNED],
         }
         times = {
             name: [cost([sys.executable, *words]) for _ in range(arguments.repeats)] for name, words in commands.items()
