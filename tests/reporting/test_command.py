@@ -4,7 +4,6 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,7 +104,6 @@ def test_errors(tmp_path):
 
 SCRIPT = """
 import sys
-from pathlib import Path
 from sadetr.configuration import load_scale
 from sadetr.reporting.command import figure_command, gather_command, table_command
 from sadetr.reporting.comparison_command import comparison_command
