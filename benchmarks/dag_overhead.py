@@ -28,6 +28,7 @@ from measuring import milliseconds, report, spread
 from sadetr.preloading import launch
 
 PR_SET_CHILD_SUBREAPER = 36
+PLANNED = "all"
 ROOT = Path(__file__).parents[1]
 
 
@@ -48,7 +49,7 @@ def main() -> None:
         times = {
             name: [cost([sys.executable, *words]) for _ in range(arguments.repeats)] for name, words in commands.items()
         }
-        planning = [*snakemake, folder, "--dry-run", "--cores", "1", "all"]
+        planning = [*snakemake, folder, "--dry-run", "--cores", "1", PLANNED]
         times |= plans(planning, Path(folder), arguments.repeats)
         times["preloaded"], preload = preloaded(Path(folder), commands["subcommand"], arguments.repeats)
         whole = {

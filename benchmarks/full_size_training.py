@@ -37,13 +37,14 @@ from sadetr.training.reproducibility import make_deterministic
 from sadetr.training.schedule import learning_rate
 from sadetr.training_settings import TrainingSettings
 
+SCALE = "paper"
 SPECIAL_TOKENS = 2
 """Start and end of text, which CLIP adds to the words."""
 
 
 def main() -> int:
     arguments = parse_arguments()
-    settings = resolve("qvhighlights", "sa_detr", arguments.variant, SEED, "paper")
+    settings = resolve("qvhighlights", "sa_detr", arguments.variant, SEED, SCALE)
     make_deterministic(arguments.threads)
     try:
         queries = subset(settings, arguments.data_root, arguments.queries)

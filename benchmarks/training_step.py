@@ -37,6 +37,7 @@ from sadetr.training.recorders import make_step, way_of
 from sadetr.training.reproducibility import make_deterministic
 from sadetr.training_settings import TrainingSettings
 
+SCALE = "paper"
 WARMING_STEPS = 2
 WINDOW_COUNTS = {1: 4855, 2: 1230, 3: 466, 4: 266, 5: 401}
 """Training queries of QVHighlights by their number of windows; 5 stands for 5 and more, as training sees them."""
@@ -48,7 +49,7 @@ def main() -> None:
     keep_freed_memory()
     device = torch.device(arguments.device)
     for variant in arguments.variants:
-        settings = resolve("qvhighlights", arguments.method, variant, SEED, "paper")
+        settings = resolve("qvhighlights", arguments.method, variant, SEED, SCALE)
         training = settings.training.model_copy(update={"precision": arguments.precision})
         settings = settings.model_copy(update={"training": training})
         measured_as = {"step_kind": arguments.step, "precision": arguments.precision}

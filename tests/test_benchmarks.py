@@ -1,50 +1,86 @@
 """The scripts in ``benchmarks/`` run, each on the least that it takes; what they measure is no test's business."""
 
+import contextlib
 import importlib
+import io
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from sadetr.cli import app
 from sadetr.layering import named_files
+from tests.training.conftest import own_torch_state
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 REAL_ANNOTATIONS = {
     "batch_composition": [],
-    "full_size_training": ["--steps", "1", "--queries", "32"],
+    "full_size_training": ["--steps", "1", "--queries", "32", "--threads", "1"],
     "simulated_difficulty": ["--fit", "60", "--judge", "20"],
 }
 """Script -> options, of those that read official annotations."""
 SELF_CONTAINED = {
-    "batch": ["--queries", "6", "--batches", "1"],
+    "batch": ["--queries", "6", "--batches", "1", "--threads", "1"],
     "dag_overhead": ["--repeats", "1"],
-    "evaluation": ["--method", "vslnet", "--queries", "4", "--repeats", "1"],
+    "evaluation": ["--method", "vslnet", "--queries", "4", "--repeats", "1", "--threads", "1"],
     "feature_store": ["--queries", "6", "--batch", "2", "--batches", "1", "--clips", "10"],
     "matching": ["--repeats", "2", "--problems", "100"],
-    "memory": ["--method", "vslnet", "--steps", "1"],
+    "memory": ["--method", "vslnet", "--steps", "1", "--threads", "1"],
     "saving": ["--method", "vslnet", "--repeats", "1"],
     "scorer": ["--largest", "2000"],
-    "training_step": ["--method", "moment_detr", "--steps", "1"],
+    "taped_step": ["--methods", "moment_detr", "--steps", "2"],
+    "training_step": ["--method", "moment_detr", "--steps", "1", "--threads", "1"],
 }
 
 
+LESS = {
+    "batch_composition": {"SETTINGS": ("tacos",), "BUCKETS": (1, 8), "EPOCHS": 1},
+    "dag_overhead": {"PLANNED": "table5"},
+    "full_size_training": {"SCALE": "mini"},
+    "scorer": {"REPEATS": 1},
+    "training_step": {"SCALE": "mini", "WARMING_STEPS": 1},
+}
+"""Script -> constants, of those that take long as they are."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable() -> Iterator[None]:
+    """Scripts import each other from their folder, as Python lets them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield
+
+
 def lines(script: str, *options: str) -> list[dict]:
-    """What ``script`` prints; every line is JSON."""
-    command = [sys.executable, str(FOLDER / f"{script}.py"), *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    """What ``script`` prints; every line is JSON. It is called in this process: importing torch takes seconds."""
+    module, printed = importlib.import_module(script), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, own_torch_state(), contextlib.redirect_stdout(printed):
+        for name, value in LESS.get(script, {}).items():
+            assert type(getattr(module, name)) is type(value)
+            patch.setattr(module, name, value)
+        patch.setattr(sys, "argv", [str(FOLDER / f"{script}.py"), *options])
+        patch.setattr(sys, "__stdout__", printed)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.chdir(ROOT)
+        assert module.main() in (None, 0)
+    return [json.loads(line) for line in printed.getvalue().splitlines()]
+
+
+def make_features(*options: str) -> None:
+    """Generate and prepare, as the command line does."""
+    for step in ("generate", "prepare"):
+        done = CliRunner().invoke(app, [step, *options])
+        assert done.exit_code == 0, done.exception
 
 
 @pytest.mark.parametrize("script", SELF_CONTAINED)
@@ -73,9 +109,7 @@ def test_a_script_on_official_annotations(script: str, tmp_path: Path, shared: C
 
 
 def test_a_curve_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    for step in ("generate", "prepare"):
-        command = [sys.executable, "-m", "sadetr", step, "--setting", "charades_sta", "--results", str(tmp_path)]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    make_features("--setting", "charades_sta", "--results", str(tmp_path))
     state = str(tmp_path / "curve.state")
     options = ["--scale", "mini", "--setting", "charades_sta", "--results", str(tmp_path), "--data-root", str(tmp_path)]
     first = lines("simulated_curves", *options, "--epochs", "1", "--state", state)
@@ -85,7 +119,7 @@ def test_a_curve_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_ways_of_a_step_are_told_apart() -> None:
     """A forecast finds the plain one by `step` alone."""
-    found = lines("training_step", "--method", "vslnet", "--steps", "1", "--precision", "bf16")
+    found = lines("training_step", "--method", "vslnet", "--steps", "1", "--threads", "1", "--precision", "bf16")
     assert {(line["step_kind"], line["precision"]) for line in found} == {("plain", "bf16")}
     assert {"step/bf16", "forward/bf16"} < {line["measured"] for line in found}
 
@@ -94,9 +128,7 @@ def test_precisions_are_compared_over_seeds(tmp_path: Path) -> None:
     scale = tmp_path / "tiny.yaml"
     scale.write_text(TINY)
     options = ["--scale", str(scale), "--results", str(tmp_path)]
-    for step in ("generate", "prepare"):
-        command = [sys.executable, "-m", "sadetr", step, "--setting", "qvhighlights", *options]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    make_features("--setting", "qvhighlights", *options)
     (line,) = lines("precision", "--method", "moment_detr", "--seeds", "2", *options)
     assert (line["precision"], line["seeds"]) == ("bf16", 2)
     for values in line["metrics"].values():
@@ -115,12 +147,10 @@ method_training: {moment_detr: {epochs: 1}}
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def dynamics() -> ModuleType:
     """The script ``dynamics.py`` as a module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        return importlib.import_module("dynamics")
+    return importlib.import_module("dynamics")
 
 
 def curves(dynamics: ModuleType, seeds: int, shift: float = 0.0, spread: float = 1.0) -> pd.DataFrame:
@@ -156,9 +186,7 @@ def test_p_values_are_corrected_as_holm_does(dynamics: ModuleType) -> None:
 
 def test_dynamics_are_trained_and_compared(tmp_path: Path, dynamics: ModuleType) -> None:
     scale = str(FOLDER / "dynamics.yaml")
-    for step in ("generate", "prepare"):
-        where = ["--setting", "qvhighlights", "--scale", scale, "--results", str(tmp_path)]
-        subprocess.run([sys.executable, "-m", "sadetr", step, *where], cwd=ROOT, check=True, capture_output=True)
+    make_features("--setting", "qvhighlights", "--scale", scale, "--results", str(tmp_path))
     theirs, ours = tmp_path / "theirs.csv", tmp_path / "ours.csv"
     curves(dynamics, 3).assign(method="moment_detr").to_csv(theirs, index=False)
     options = ["--method", "moment_detr", "--theirs", str(theirs), "--results", str(tmp_path)]
@@ -207,5 +235,10 @@ def test_every_script_is_run_here_and_described() -> None:
     scripts = {path.stem for path in FOLDER.glob("*.py")} - {"measuring"}
     others = {"simulated_curves", "dynamics", "precision", "rule_resources", "verdicts"}
     assert scripts == {*REAL_ANNOTATIONS, *SELF_CONTAINED, *others}
+    for script in scripts:
+        *_, last = (text := (FOLDER / f"{script}.py").read_text(encoding="utf-8")).splitlines()
+        # What a test calls, the command calls, and hands on the exit code if there is one.
+        assert text.endswith(f'\n\n\nif __name__ == "__main__":\n{last}\n')
+        assert last.strip() == ("sys.exit(main())" if "\ndef main() -> int:" in text else "main()"), script
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert not [script for script in scripts if f"## {script}.py" not in page]

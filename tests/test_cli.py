@@ -3,8 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
+
+from sadetr.cli import main
 
 COMMANDS = (
     *("runs", "explain", "generate", "download", "check-data", "prepare", "train", "predict", "evaluate", "submit"),
@@ -13,19 +17,43 @@ COMMANDS = (
 )
 
 
-def sadetr(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
+def started(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
+    """The command as a process."""
     command = [sys.executable, "-m", "sadetr", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a process would have said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def sadetr(tmp_path, monkeypatch, capsys) -> Callable[..., Said]:
+    """The command in an empty folder, called in this process: a start takes a second. Any other exception goes on."""
+
+    def call(*arguments: str) -> Said:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["sadetr", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Said(end.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
 def test_help_lists_every_command():
-    done = sadetr("--help")
+    done = started("--help")
     assert done.returncode == 0
     for command in COMMANDS:
         assert command in done.stdout
 
 
-def test_runs_prints_rows_and_runs():
+def test_runs_prints_rows_and_runs(sadetr):
     done = sadetr("runs", "--table", "4")
     assert done.returncode == 0
     assert "10 distinct runs" in done.stdout
@@ -58,16 +86,22 @@ def test_runs_prints_rows_and_runs():
         (("verify-run", "--all"), "results/mini/runs: holds no run"),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_code_1(tmp_path, arguments, message):
-    done = sadetr(*arguments, cwd=tmp_path)
+def test_a_mistake_is_one_message_and_exit_code_1(sadetr, arguments, message):
+    done = sadetr(*arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_compare_of_nothing_is_incomplete(tmp_path):
-    done = sadetr("compare", cwd=tmp_path)
+def test_a_process_ends_with_that_code(tmp_path):
+    done = started("runs", "--table", "99", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: no experiment 'table99'")
+
+
+def test_compare_of_nothing_is_incomplete(sadetr):
+    done = sadetr("compare")
     assert done.returncode == 2
     assert "missing" in done.stdout
 
@@ -82,8 +116,8 @@ def test_torch_stays_out_of_everything_but_training():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_check_data_of_nothing_is_a_report_and_exit_code_1(tmp_path):
-    done = sadetr("check-data", "--setting", "tacos", "--data-root", ".", "--json", "out/report.json", cwd=tmp_path)
+def test_check_data_of_nothing_is_a_report_and_exit_code_1(sadetr, tmp_path):
+    done = sadetr("check-data", "--setting", "tacos", "--data-root", ".", "--json", "out/report.json")
     assert done.returncode == 1
     assert "annotations/tacos/train.jsonl" in done.stdout
     assert json.loads((tmp_path / "out/report.json").read_text())["passed"] is False

@@ -97,14 +97,15 @@ def test_an_unknown_method_lists_the_extensions_too(installed):
     assert f"Known names: {', '.join(sorted([*named_files('methods'), 'toy']))}" in done.stderr
 
 
-@pytest.mark.parametrize("scale", named_files("scales"))
-def test_it_needs_no_scale_file(installed, scale):
+def test_it_needs_no_scale_file(installed):
     script = f"""
 from sadetr.configuration import resolve
-settings = [resolve(setting, "toy", "full", 1, {scale!r}) for setting in {named_files("settings")}]
-print(*(each.training.learning_rate for each in settings))
+for scale in {named_files("scales")}:
+    settings = [resolve(setting, "toy", "full", 1, scale) for setting in {named_files("settings")}]
+    print(scale, *{{each.training.learning_rate for each in settings}})
 """
     done = installed.call("-c", script)
     assert done.returncode == 0, done.stderr
     # What its own file says of mini, and the default.
-    assert set(done.stdout.split()) == ({"0.01"} if scale == "mini" else {"0.0001"})
+    rates = {name: "0.01" if name == "mini" else "0.0001" for name in named_files("scales")}
+    assert done.stdout.splitlines() == [f"{scale} {rate}" for scale, rate in rates.items()]

@@ -80,8 +80,8 @@ def late(method: str) -> Method:
 
 @pytest.mark.parametrize("method", named_files("methods"))
 def test_recorded_steps_are_those_of_the_plain_way(method):
-    """Bit for bit, dropout and the rate of every step included; fifty of methods that draw, or change with time."""
-    steps = STEPS if method in ("sa_detr", "uvcom") else 14
+    """Bit for bit, dropout and the rate of every step included; more of methods that draw, or change with time."""
+    steps = 28 if method in ("sa_detr", "uvcom") else 14
     plain_model, model = late(method), late(method)
     expected = taken(PlainStep(plain_model, TRAINING, recorded=True), plain_model, steps)
     updates = RecordedStep(PlainStep(model, TRAINING, recorded=True), Graphs())
@@ -102,6 +102,7 @@ def test_a_rate_that_is_read_anew_is_the_rate():
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+@torch._inductor.config.patch(compile_threads=1)
 def test_compiled_steps_are_those_of_the_plain_way_to_rounding():
     first, second = small_method("moment_detr"), small_method("moment_detr")
     expected = taken(PlainStep(first, TRAINING), first, 12)
@@ -244,18 +245,24 @@ def test_shapes_and_types_tell_steps_apart():
 Way = Callable[[PlainStep], TakesSteps]
 
 
-@pytest.fixture
-def trained(workspace: Workspace, tmp_path: Path, monkeypatch) -> Callable[..., RunFolder]:
-    """A training of eighteen steps whose rates are on the device, in a folder of the given name."""
+@pytest.fixture(scope="module")
+def trained(workspace: Workspace, tmp_path_factory) -> Callable[..., RunFolder]:
+    """A training of eighteen steps whose rates are on the device, in a folder of its own or the one that is given."""
     # Short texts are padded, so that shapes come back.
     settings = workspace.settings(epochs=6, padding=PaddingSettings(clips=8, tokens=16))
 
-    def train(name: str, way: Way = lambda plain: plain) -> RunFolder:
-        with monkeypatch.context() as patch:
+    def train(folder: Path | None = None, way: Way = lambda plain: plain) -> RunFolder:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "make_step", lambda model, training, _: way(PlainStep(model, training, recorded=True)))
-            return workspace.train(tmp_path / name, settings)
+            return workspace.train(folder or tmp_path_factory.mktemp("trained") / "run", settings)
 
     return train
+
+
+@pytest.fixture(scope="module")
+def expected(trained) -> RunFolder:
+    """The plain one; not to be changed."""
+    return trained()
 
 
 def taped(plain: PlainStep) -> RecordedStep:
@@ -263,8 +270,8 @@ def taped(plain: PlainStep) -> RecordedStep:
     return RecordedStep(plain, Graphs())
 
 
-def test_a_recorded_training_ends_as_a_plain_one_and_says_so(trained):
-    expected, run = trained("plain"), trained("taped", taped)
+def test_a_recorded_training_ends_as_a_plain_one_and_says_so(trained, expected):
+    run = trained(way=taped)
     assert_same_run(run, expected)
     said = provenance(run)["step"]
     assert said["way"] == "captured"
@@ -274,13 +281,12 @@ def test_a_recorded_training_ends_as_a_plain_one_and_says_so(trained):
     assert provenance(expected)["step"] == {"way": "plain", "graphs": 0, "steps": {"plain": 18}}
 
 
-def test_a_recorded_training_that_is_killed_ends_the_same(trained, monkeypatch):
-    expected = trained("plain")
+def test_a_recorded_training_that_is_killed_ends_the_same(trained, expected, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, Trainer, "_step", 11)
         with pytest.raises(Interrupted):
-            trained("run", taped)
-    run = trained("run", taped)
+            trained(tmp_path / "run", taped)
+    run = trained(tmp_path / "run", taped)
     assert_same_run(run, expected)
     assert sum(provenance(run)["step"]["steps"].values()) == 18
 

@@ -1,12 +1,13 @@
 """A step of training asks the host for nothing and is one graph: what a GPU needs, shown of all methods without one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -217,24 +218,66 @@ def test_no_shape_depends_on_a_value_of_the_device(tmp_path):
             assert ours.shape == theirs.shape
 
 
+class Captured:
+    """Keeps the graph that ``torch.compile`` has captured, and what it is called on."""
+
+    def __call__(self, graph: torch.fx.GraphModule, examples: list[Any]) -> Callable[..., Any]:
+        def run(*inputs: Any) -> Any:
+            self._graph, self.inputs = graph, inputs
+            return graph(*inputs)
+
+        return run
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The inputs that have a gradient."""
+        return differentiable(self.inputs)
+
+    def with_backward(self) -> torch.fx.GraphModule:
+        """One graph of the value and the gradients of all leaves, traced on tensors that have no values."""
+
+        def joint(*inputs: Any) -> tuple[Tensor | None, ...]:
+            (value,) = self._graph(*inputs)
+            return value, *torch.autograd.grad(value, differentiable(inputs), allow_unused=True)
+
+        return make_fx(joint, tracing_mode="fake", _allow_non_fake_inputs=True)(*self.inputs)
+
+
+def differentiable(inputs: Sequence[Any]) -> list[Tensor]:
+    """Tensors that have a gradient."""
+    return [each for each in inputs if isinstance(each, Tensor) and each.requires_grad]
+
+
 # oneDNN's LSTM cannot be captured where its input needs no gradient.
 @torch.backends.mkldnn.flags(enabled=False)
 @torch._dynamo.config.patch(allow_rnn=True)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_is_one_graph_with_the_same_numbers(training, method):
-    """Of forward and objective, and so of the backward pass: a break would be an error."""
+    """Of forward and objective, where a break would be an error, and of these with the backward pass.
+
+    ``make_fx`` traces the latter once. AOTAutograd, which traces everything twice and then divides the graph, takes
+    three times as long; test_graphs.py compiles a step with it.
+    """
     made = training(method)
 
     def loss(batch: Batch) -> Tensor:
         return torch.stack(list(made.model.objective(made.model(batch, made.step), batch).values())).sum()
 
-    found = []
     torch._dynamo.reset()
-    for run in (loss, torch.compile(loss, fullgraph=True, dynamic=False, backend="aot_eager")):
-        made.model.zero_grad()
+    captured = Captured()
+    values = []
+    # What is made once for all steps is there before one is captured.
+    for run in (loss, torch.compile(loss, fullgraph=True, dynamic=False, backend=captured)):
         torch.manual_seed(0)
-        value = run(made.batch)
-        value.backward()
-        found.append([value, *(each.grad for each in made.model.parameters() if each.grad is not None)])
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+        values.append(run(made.batch))
+    values[0].backward()
+    joint = captured.with_backward()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        found = joint(*captured.inputs)
+    torch.testing.assert_close(found, (values[0], *(leaf.grad for leaf in captured.leaves)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(*reversed(values), rtol=1e-4, atol=1e-5)
+    # A parameter that is no input of the graph would be a constant in it.
+    trained = [parameter for parameter in made.model.parameters() if parameter.grad is not None]
+    assert {id(parameter) for parameter in trained} <= {id(leaf) for leaf in captured.leaves}
