@@ -261,9 +261,9 @@ def test_a_comment_costs_nothing_and_a_changed_loss_retrains(finished):
     finished.edit("sadetr/models/sa_detr/model.py", "import torch\n", "import torch  # a comment\n")
     finished.edit("config/methods/sa_detr.yaml", "variants:\n", "# a comment\nvariants:\n")
     assert finished.planned("all") == before
-    finished.edit("sadetr/losses/moment.py", "stages * reduce(l1", "2 * stages * reduce(l1")
+    finished.edit("sadetr/losses/moment.py", "len(spans) * reduce(", "2 * len(spans) * reduce(")
     assert finished.planned("all")["train"] >= finished.trained("sa_detr") + finished.trained("qd_detr")
-    finished.edit("sadetr/losses/moment.py", "2 * stages * reduce(l1", "stages * reduce(l1")
+    finished.edit("sadetr/losses/moment.py", "2 * len(spans) * reduce(", "len(spans) * reduce(")
     finished.edit("sadetr/models/sa_detr/objective.py", "-> LossTerms:\n", "-> LossTerms:\n    assert batch\n")
     # The loss that is as it was costs nothing: all other methods have it too.
     assert finished.planned("all")["train"] == finished.trained("sa_detr")

@@ -32,6 +32,11 @@ HOLDING = (Tensor, list, tuple, dict)
 """Types of what tensors may be in."""
 
 
+INDEXING = frozenset({"index", "_unsafe_index"})
+"""Operators whose results have as many numbers as there are indices, or as an index that is a mask is true at."""
+MASKS = (torch.bool, torch.uint8)
+
+
 class Parameter(NamedTuple):
     """Of an operator."""
 
@@ -47,7 +52,9 @@ class Kind(NamedTuple):
     """What counts of an operator while steps are noted."""
 
     reads: bool
-    """Numbers, for Python."""
+    """Numbers, for Python or the shape of its result."""
+    indexes: bool
+    """Whether it reads them where an index is a mask."""
     view: bool
     """Whether it returns what it is given, seen in another way."""
     written: list[Parameter]
@@ -61,8 +68,9 @@ def kind_of(operator: OpOverload) -> Kind:
         (Parameter(number, each.name), each.alias_info) for number, each in enumerate(operator._schema.arguments)
     ]
     written = [parameter for parameter, alias in parameters if alias is not None and alias.is_write]
-    view = operator.is_view or torch.Tag.inplace_view in operator.tags
-    return Kind(torch.Tag.data_dependent_output in operator.tags, view, written)
+    tags, indexes = operator.tags, name_of(operator) in INDEXING
+    reads = torch.Tag.data_dependent_output in tags or (torch.Tag.dynamic_output_shape in tags and not indexes)
+    return Kind(reads, indexes, operator.is_view or torch.Tag.inplace_view in tags, written)
 
 
 class Call(NamedTuple):
@@ -95,8 +103,8 @@ class Tape(TorchDispatchMode):
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs, kind = kwargs or {}, kind_of(func)
-        if kind.reads:
-            raise RuntimeError(f"{func} reads numbers, by which Python may decide")
+        if kind.reads or (kind.indexes and any(each.dtype in MASKS for each in tensors(args[1]))):
+            raise RuntimeError(f"{func} reads numbers, by which Python, or the shape of its result, is decided")
         if kind.view:
             found = func(*args, **kwargs)
             # Views stay what they are, as memory stays where it is. Some, a reshaping say, are copies at times.

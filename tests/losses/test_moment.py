@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sadetr.losses.moment import masked_average, span_losses
+from sadetr.losses.moment import grouped_span_losses, masked_average, span_losses
 
 
 def test_eq_7_by_hand():
@@ -28,6 +28,20 @@ def test_stages_are_summed_and_pairs_averaged():
     pairs = (predicted[0] - truth).abs().mean(-1)[mask]
     torch.testing.assert_close(each[0][0], pairs.mean())
     assert len(pairs) == 7
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "detr"])
+def test_groups_are_as_each_of_them_alone(reduction):
+    """To the last bit, gradients too: what is compared together is summed apart."""
+    torch.manual_seed(0)
+    stages = [torch.rand(shape, requires_grad=True) for shape in ((3, 2, 4, 2), (1, 2, 4, 2), (2, 2, 5, 4, 2))]
+    truth, mask = torch.rand(2, 4, 2), torch.tensor([[True] * 4, [True, True, False, False]])
+    groups = [(each, *((truth, mask) if each.dim() == 4 else (truth[:, None], mask[:, None]))) for each in stages]
+    found = grouped_span_losses(groups, reduction)
+    alone = [span_losses(*group, reduction) for group in groups]
+    gradients = [torch.autograd.grad(sum(sum(each) for each in losses), stages) for losses in (found, alone)]
+    assert found == alone
+    assert all(map(torch.equal, *gradients))
 
 
 def test_equal_spans_cost_nothing():

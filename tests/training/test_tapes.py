@@ -182,6 +182,13 @@ class Reading(Small):
         return values * self.weight.sum() if values[0].item() < 1 else values + self.weight.sum()
 
 
+class Choosing(Small):
+    """How many numbers there are depends on numbers."""
+
+    def body(self, values: Tensor) -> Tensor:
+        return values * self.weight.sum() + values[values > values.detach().median()].sum()
+
+
 class Large(Small):
     """Much memory."""
 
@@ -189,10 +196,11 @@ class Large(Small):
         return values * self.weight.sum() + self.weight.expand(1000, 3).mul(2).mean()
 
 
-def test_a_step_that_reads_numbers_is_refused(capsys):
-    line = refused(Reading(), capsys)
+@pytest.mark.parametrize(("model", "operator"), [(Reading, "_local_scalar_dense"), (Choosing, "index")])
+def test_a_step_that_reads_numbers_is_refused(capsys, model, operator):
+    line = refused(model(), capsys)
     assert line.startswith("warning: a step cannot be taped")
-    assert "_local_scalar_dense" in line
+    assert f"aten.{operator}" in line
 
 
 def test_a_large_step_goes_the_plain_way(monkeypatch, capsys):
