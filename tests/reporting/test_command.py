@@ -104,6 +104,8 @@ def test_errors(tmp_path):
 
 SCRIPT = """
 import sys
+from pathlib import Path
+
 from sadetr.configuration import load_scale
 from sadetr.reporting.command import figure_command, gather_command, table_command
 from sadetr.reporting.comparison_command import comparison_command
