@@ -25,13 +25,9 @@ LARGEST = 256 << 20
 """Bytes of all that the operators of a taped step make. Beyond, time goes into numbers, and a tape's memory counts."""
 EMPTY = frozenset({"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"})
 """Operators that make memory with nothing in it."""
-
-
 CONTAINERS = (list, tuple)
 HOLDING = (Tensor, list, tuple, dict)
 """Types of what tensors may be in."""
-
-
 INDEXING = frozenset({"index", "_unsafe_index"})
 """Operators whose results have as many numbers as there are indices, or as an index that is a mask is true at."""
 MASKS = (torch.bool, torch.uint8)
@@ -248,9 +244,8 @@ def lifetimes(calls: Sequence[Call], made: dict[int, int], constant: set[int], r
 
 
 def _same_bytes(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    return all(
-        torch.equal(one.view(torch.uint8), other.view(torch.uint8)) for one, other in zip(first, second, strict=True)
-    )
+    pairs = zip(first, second, strict=True)
+    return all(torch.equal(one.view(torch.uint8), other.view(torch.uint8)) for one, other in pairs)
 
 
 def repeatable(call: Call, move: Callable[[Tensor], Tensor]) -> Callable[[], object]:
