@@ -123,7 +123,7 @@ class Tape(TorchDispatchMode):
         self.made |= made
         self._bytes += sum(made.values())
         if self._bytes > LARGEST:
-            raise NotWorthwhileError(f"operators make more than {LARGEST >> 20} MiB in it")
+            raise NotWorthwhileError(f"the operators of one make more than {LARGEST >> 20} MiB")
         if made or written:
             self.calls.append(Call(func, arguments, keywords, given, set(written), results, set(made)))
         return found
