@@ -85,7 +85,7 @@ class RecordedStep:
             observed = ObservedStep(step.epoch, step.epochs, step.generator, step.drawn)
             columns = self._plain.take(batch, observed, diagnosis)
             if "generator" in observed.asked:
-                self._close("the method draws from step.generator in `forward`; it may draw in `prepared` instead")
+                self._refuse("the method draws from step.generator in `forward`; it may draw in `prepared` instead")
             else:
                 self._warm[shapes, self._plain.model.phase(step) if observed.asked else None] += 1
             return columns
@@ -114,20 +114,22 @@ class RecordedStep:
         try:
             replay = self._recorder.record(self._plain, inputs, replace(step, drawn=drawn))
         except NotWorthwhileError as error:
-            print(f"steps go the plain way: {error}", flush=True)
-            self._closed = True
+            self._close(f"steps go the plain way: {error}")
         except RuntimeError as error:
-            self._close(f"{type(error).__name__}: {str(error).strip().partition(NEW_LINE)[0]}")
+            self._refuse(f"{type(error).__name__}: {str(error).strip().partition(NEW_LINE)[0]}")
         else:
             self._recordings[key] = Recording(inputs, drawn, replay)
         finally:
             # Gradients of a graph are memory that other graphs use too.
             self.optimiser.zero_grad(set_to_none=True)
 
-    def _close(self, reason: str) -> None:
-        """Record nothing more."""
+    def _refuse(self, reason: str) -> None:
+        self._close(f"warning: a step cannot be {self.kind}, so it goes the plain way: {reason}")
+
+    def _close(self, line: str) -> None:
+        """Record nothing more, and say why, once."""
         if not self._closed:
-            print(f"warning: a step cannot be {self.kind}, so it goes the plain way: {reason}", flush=True)
+            print(line, flush=True)
         self._closed = True
 
 

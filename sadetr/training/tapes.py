@@ -255,8 +255,10 @@ def repeatable(call: Call, move: Callable[[Tensor], Tensor]) -> Callable[[], obj
     if not made:
         return partial(operator, *arguments, **keywords)
     writing = writing_form(operator)
-    if writing is not None and all(place(each) in made for each in results) and writing.takes(targets):
-        return partial(writing.operator, *arguments, **keywords, **writing.keywords(targets))
+    # An operator may leave results out.
+    whole = writing is not None and len(writing.names) == len(targets)
+    if whole and all(place(each) in made for each in results):
+        return partial(writing.operator, *arguments, **keywords, **dict(zip(writing.names, targets, strict=True)))
     fresh = [(number, target) for number, target in enumerate(targets) if place(results[number]) in made]
 
     def again() -> None:
@@ -275,21 +277,11 @@ class WritingForm(NamedTuple):
     operator: OpOverload
     names: list[str]
     """Of the arguments for them."""
-    listed: bool
-    """Whether they are one list."""
-
-    def takes(self, targets: list[Tensor]) -> bool:
-        """Whether there is a tensor for every result: an operator may leave some out."""
-        return self.listed or len(self.names) == len(targets)
-
-    def keywords(self, targets: list[Tensor]) -> dict[str, Any]:
-        """``targets`` as arguments."""
-        return {self.names[0]: targets} if self.listed else dict(zip(self.names, targets, strict=True))
 
 
 @cache
 def writing_form(operator: OpOverload) -> WritingForm | None:
-    """That of an operator, if it has one."""
+    """That of an operator, if it has one; a list of results counts as none."""
     packet = getattr(getattr(torch.ops, operator.namespace), name_of(operator))
     expected = [(each.name, str(each.type)) for each in operator._schema.arguments]
     results = [str(each.type) for each in operator._schema.returns]
@@ -298,13 +290,8 @@ def writing_form(operator: OpOverload) -> WritingForm | None:
         outs = [each for each in other._schema.arguments if each.is_out]
         rest = [(each.name, str(each.type)) for each in other._schema.arguments if not each.is_out]
         # Not those that torch makes for operators without one: they copy.
-        if (
-            torch.Tag.generated not in other.tags
-            and outs
-            and rest == expected
-            and [str(each.type) for each in outs] == results
-        ):
-            return WritingForm(other, [each.name for each in outs], results == ["List[Tensor]"])
+        if torch.Tag.generated not in other.tags and rest == expected and results == ["Tensor"] * len(outs):
+            return WritingForm(other, [each.name for each in outs])
     return None
 
 
